@@ -14,6 +14,7 @@ pub mod processes;
 mod server;
 pub mod service;
 mod tls;
+pub mod wait;
 
 pub use browser::{Browser, Screen};
 pub use conformance::keeps_its_contract;

@@ -488,19 +488,6 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// Waits until a condition is met.
-///
-/// # Panics
-/// Panics if this takes more than a minute.
-#[track_caller]
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(60), "timed out waiting until {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 /// Returns whether a file of the home, such as its store, contains this text.
 pub fn is_stored(home: &Path, text: &str) -> bool {
     let files = std::fs::read_dir(home).expect("a directory").flatten().map(|entry| entry.path());

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use occopus_tests::processes::{kill_instance, processes_with, signal, unique_sleep_seconds, write_sleeper};
+use occopus_tests::wait::eventually;
 use occopus_tests::{Occopus, skip};
 
 /// Writes a description of three nodes in a row of which the last one never gets healthy.
@@ -22,19 +23,11 @@ fn write(occopus: &Occopus, mark: &str, healthy: bool) {
     std::fs::write(path, format!("{well}{sick}")).expect("written");
 }
 
-fn until(what: &str, mut happens: impl FnMut() -> bool) {
-    let happened = (0..300).any(|_| {
-        std::thread::sleep(Duration::from_millis(50));
-        happens()
-    });
-    assert!(happened, "{what}");
-}
-
 /// Starts a build, and waits until it has started all nodes and waits for the health of the last one.
 fn waiting(occopus: &Occopus, mark: &str) -> Child {
     write(occopus, mark, false);
     let build = occopus.command(["build", "-i", "it", "infra.yaml"]).spawn().expect("starts");
-    until("all three run", || processes_with(mark) == 3);
+    eventually("all three run", || processes_with(mark) == 3);
     build
 }
 
@@ -69,7 +62,7 @@ fn a_second_signal_stops_at_once_and_says_what_is_left() {
     let text = std::fs::read_to_string(&path).expect("definitions").replace(&format!("exec sleep {mark}"), &stubborn);
     std::fs::write(&path, text).expect("written");
     let build = occopus.command(["build", "-i", "it", "infra.yaml"]).spawn().expect("starts");
-    until("all run", || processes_with(&mark) >= 3);
+    eventually("all run", || processes_with(&mark) >= 3);
     std::thread::sleep(Duration::from_millis(300));
     signal(build.id(), "TERM");
     std::thread::sleep(Duration::from_millis(300));
@@ -97,11 +90,11 @@ fn a_terminal_that_is_closed_rolls_a_build_back_but_not_under_nohup() {
         terminal.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
         terminal.current_dir(occopus.directory()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut terminal = terminal.spawn().expect("a terminal");
-        until("all three run", || processes_with(&mark) == 3);
+        eventually("all three run", || processes_with(&mark) == 3);
         terminal.kill().expect("closed");
         terminal.wait().expect("ended");
         if nohup.is_empty() {
-            until("rolled back", || occopus.run(["status", "-i", "it"]).code == Some(1));
+            eventually("rolled back", || occopus.run(["status", "-i", "it"]).code == Some(1));
             is_gone(&occopus, &mark);
         } else {
             std::thread::sleep(Duration::from_secs(1));
@@ -109,7 +102,7 @@ fn a_terminal_that_is_closed_rolls_a_build_back_but_not_under_nohup() {
             let owner = occopus.status("it")["owner"]["holder"].as_str().expect("an owner").to_owned();
             let pid = owner.split(' ').nth(1).and_then(|pid| pid.parse().ok()).expect("a number");
             signal(pid, "TERM");
-            until("rolled back", || occopus.run(["status", "-i", "it"]).code == Some(1));
+            eventually("rolled back", || occopus.run(["status", "-i", "it"]).code == Some(1));
             is_gone(&occopus, &mark);
         }
     }
@@ -175,7 +168,7 @@ fn a_machine_that_has_slept() {
     occopus.ok(["build", "-i", "it", "infra.yaml"]);
     let maintainer = occopus.command(["maintain", "-i", "it", "--cyclic", "-t", "0.2"]).spawn().expect("starts");
     let owner = || occopus.status("it")["owner"]["holder"].as_str().map(str::to_owned);
-    until("it is owned", || owner().is_some());
+    eventually("it is owned", || owner().is_some());
     signal(maintainer.id(), "STOP");
     // An hour later its lease has expired, as it would have.
     let store = rusqlite::Connection::open(occopus.home().join("store.db")).expect("the store");
@@ -187,7 +180,7 @@ fn a_machine_that_has_slept() {
     assert_eq!(processes_with(&mark), 3);
     kill_instance(occopus.status("it")["nodes"][1]["instances"][0]["id"].as_str().expect("an id"));
     signal(maintainer.id(), "CONT");
-    until("it is maintained again", || processes_with(&mark) == 3 && owner().is_some());
+    eventually("it is maintained again", || processes_with(&mark) == 3 && owner().is_some());
     signal(maintainer.id(), "TERM");
     let ended = maintainer.wait_with_output().expect("ends");
     assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));

@@ -166,7 +166,7 @@ fn what_a_driver_calls_an_address_is_one_before_templates_see_it() {
     let built = occopus.ok(["build", "infra.yaml"]);
     assert!(built.stderr.contains("is left out"), "{}", built.stderr);
     let id = built.id();
-    occopus_tests::service::eventually("it has written", || {
+    occopus_tests::wait::eventually("it has written", || {
         std::fs::read_to_string(&out).is_ok_and(|text| !text.is_empty())
     });
     assert_eq!(std::fs::read_to_string(&out).expect("written").trim(), "10.9.8.7");

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use occopus_tests::service::Service;
+use occopus_tests::wait::eventually;
 use occopus_tests::{has_python, skip};
 
 fn root() -> &'static Path {
@@ -39,10 +39,12 @@ fn the_requests_of_the_readme_do_what_it_says() {
         if id.is_empty() {
             let accepted: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
             id = accepted["infraid"].as_str().expect("an id").to_owned();
-            wait_until(|| service.get(&format!("/infrastructures/{id}/status")).json()["state"] == "ready");
+            eventually("it is ready", || {
+                service.get(&format!("/infrastructures/{id}/status")).json()["state"] == "ready"
+            });
         }
         if line.contains("scaleto") {
-            wait_until(|| {
+            eventually("there are two instances", || {
                 let nodes = service.get(&format!("/infrastructures/{id}")).json();
                 nodes["server"]["instances"].as_object().is_some_and(|instances| instances.len() == 2)
             });
@@ -56,12 +58,4 @@ fn the_requests_of_the_readme_do_what_it_says() {
     assert!(events.contains("event: infrastart") && events.contains("event: infraready"), "{events}");
     assert_eq!(*destroyed, format!("{{\"infraid\":\"{id}\"}}"));
     assert_eq!(service.get(&format!("/infrastructures/{id}")).status, 404);
-}
-
-fn wait_until(condition: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(60), "timed out");
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }

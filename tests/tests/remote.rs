@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use occopus_tests::processes::{instances_with, kill_instance, processes_with, signal, unique_sleep_seconds};
-use occopus_tests::service::{NO_RATE_LIMITS, Service, eventually};
+use occopus_tests::service::{NO_RATE_LIMITS, Service};
+use occopus_tests::wait::eventually;
 use occopus_tests::{Finished, Occopus};
 use serde_json::Value;
 

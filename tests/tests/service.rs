@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use occopus_tests::processes::{instances_with, kill_instance, processes_with, unique_sleep_seconds};
-use occopus_tests::service::{NO_RATE_LIMITS, Service, definitions, document, eventually, free_port, is_stored};
+use occopus_tests::service::{NO_RATE_LIMITS, Service, definitions, document, free_port, is_stored};
+use occopus_tests::wait::eventually;
 use occopus_tests::{Occopus, collect};
 use serde_json::{Value, json};
 

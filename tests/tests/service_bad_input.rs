@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use occopus_tests::Occopus;
 use occopus_tests::processes::{processes_with, unique_sleep_seconds};
-use occopus_tests::service::{Answer, NO_RATE_LIMITS, Service, document, eventually};
+use occopus_tests::service::{Answer, NO_RATE_LIMITS, Service, document};
+use occopus_tests::wait::eventually;
 use serde_json::{Value, json};
 
 const BODY_LIMIT: usize = 4 * 1024 * 1024;

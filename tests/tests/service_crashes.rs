@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use occopus_tests::processes::{instances_with, kill_instance, processes_with, unique_sleep_seconds};
-use occopus_tests::service::{NO_RATE_LIMITS, Service, document, eventually, free_port, is_stored};
+use occopus_tests::service::{NO_RATE_LIMITS, Service, document, free_port, is_stored};
+use occopus_tests::wait::eventually;
 use occopus_tests::{Occopus, collect};
 use serde_json::Value;
 

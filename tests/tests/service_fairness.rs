@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use occopus_tests::Occopus;
 use occopus_tests::processes::{signal, unique_sleep_seconds};
-use occopus_tests::service::{NO_RATE_LIMITS, Service, document, eventually, free_port};
+use occopus_tests::service::{NO_RATE_LIMITS, Service, document, free_port};
+use occopus_tests::wait::eventually;
 use serde_json::json;
 
 /// Configuration with the default limits.

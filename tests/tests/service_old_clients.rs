@@ -1,7 +1,8 @@
 //! Requests of clients of the Python service, verbatim: MiCADO's submitter, and scripts of the autoscaling tutorials.
 
 use occopus_tests::processes::{processes_with, unique_sleep_seconds};
-use occopus_tests::service::{Service, eventually};
+use occopus_tests::service::Service;
+use occopus_tests::wait::eventually;
 use serde_json::{Value, json};
 
 /// Definition of a worker that can be scaled, as MiCADO writes it: named by its own rules, with its definitions in another file.

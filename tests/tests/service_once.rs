@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use occopus_tests::processes::{processes_with, unique_sleep_seconds};
-use occopus_tests::service::{Answer, Service, definitions, document, eventually};
+use occopus_tests::service::{Answer, Service, definitions, document};
+use occopus_tests::wait::eventually;
 use serde_json::Value;
 
 const ONE: [&str; 1] = ["{name: db, type: sleeper}"];

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use occopus_tests::service::{NO_RATE_LIMITS, Service, eventually};
+use occopus_tests::service::{NO_RATE_LIMITS, Service};
+use occopus_tests::wait::eventually;
 use occopus_tests::{Occopus, skip};
 use serde_json::Value;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use occopus_tests::Occopus;
 use occopus_tests::processes::unique_sleep_seconds;
-use occopus_tests::service::{Answer, NO_RATE_LIMITS, Service, document, eventually};
+use occopus_tests::service::{Answer, NO_RATE_LIMITS, Service, document};
+use occopus_tests::wait::eventually;
 use serde_json::Value;
 
 /// An infrastructure of the limited tokens, one of theirs that does not exist, and one that is not theirs.

@@ -149,7 +149,6 @@ const LONGER: &[(&str, &str)] = &[
     ("plugins/drivers/ec2/src/tests/mod.rs", "tests of one driver"),
     ("sdk/src/jinja/methods.rs: call_text_method", "one arm for each method of Python's str"),
     ("sdk/src/jinja/tests.rs: pieces", "one table"),
-    ("tests/src/service.rs", "one client of the service for tests"),
     ("tests/tests/kit.rs: the_conformance_suite_finds_what_is_wrong", "one table of faulty plugins"),
     ("tests/tests/page.rs: an_infrastructure_is_submitted_watched_scaled_and_destroyed", "one visit of the page"),
     ("tests/tests/service.rs", "tests of one service"),

@@ -12,7 +12,7 @@ use super::backend::Backend;
 use super::failure::{ExitStatus, Failure};
 use super::remote::{self, ServiceClient, StreamStart};
 use super::report::ProgressTree;
-use super::{backend, print};
+use super::{backend, print, report};
 
 pub(crate) async fn run(build: BuildArgs, common: &GlobalArgs) -> Result<ExitStatus, Failure> {
     let format = build.output.format;
@@ -23,7 +23,7 @@ pub(crate) async fn run(build: BuildArgs, common: &GlobalArgs) -> Result<ExitSta
     // Programs that drive the Python Occopus wait for this line (MiCADO's submitter does, on either stream), so it comes only
     // when the build is done.
     print::note(format_args!("Submitted infrastructure: '{}'", status.id));
-    print::status(&status, format);
+    report::print_status(&status, format);
     if format == OutputFormat::Text {
         print::line(&status.id);
     }

@@ -11,7 +11,7 @@ use super::backend::Backend;
 use super::failure::{ExitStatus, Failure};
 use super::remote::{self, ServiceClient, StreamStart};
 use super::report::{ProgressTree, address_lines};
-use super::{backend, print};
+use super::{backend, print, report};
 
 const PROGRESS_VERB: &str = "maintaining";
 
@@ -41,7 +41,7 @@ pub(crate) async fn run(maintain: MaintainArgs, common: &GlobalArgs) -> Result<E
         Backend::Local(occopus) => match run_local(id, &maintain, occopus).await? {
             MaintainOutcome::Done(status) => (status, false),
             MaintainOutcome::LeftToOwner(status) => {
-                print::status(&status, maintain.output.format());
+                report::print_status(&status, maintain.output.format());
                 return Ok(ExitStatus::Success);
             }
         },
@@ -50,7 +50,7 @@ pub(crate) async fn run(maintain: MaintainArgs, common: &GlobalArgs) -> Result<E
     if is_report {
         return report(&status, &maintain).map(|()| ExitStatus::Success);
     }
-    print::status(&status, maintain.output.format());
+    report::print_status(&status, maintain.output.format());
     // A cyclic run ends by a signal: its exit status does not depend on the state at that moment.
     Ok(if maintain.cyclic { ExitStatus::Success } else { ExitStatus::of_status(&status) })
 }
@@ -113,7 +113,7 @@ fn report(status: &Status, maintain: &MaintainArgs) -> Result<(), Failure> {
         ReportTarget::Stdout(format) => {
             let mut filtered = status.clone();
             filtered.nodes.retain(|node| node.name.contains(filter));
-            print::status(&filtered, *format);
+            report::print_status(&filtered, *format);
         }
         ReportTarget::File(path) => {
             let mut text = address_lines(status, filter).join("\n");

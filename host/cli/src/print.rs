@@ -5,12 +5,8 @@ use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use jiff::Timestamp;
-use occopus_engine::Status;
 use serde::Serialize;
 
-use super::args::OutputFormat;
-use super::report::status_lines;
 use super::terminal::{printable, printable_json};
 
 /// A flag that something to be printed on standard output is lost.
@@ -39,14 +35,6 @@ pub(crate) fn json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {
         Ok(text) => write_line(printable_json(&text)),
         Err(error) => note(format_args!("error: the result can't be written as JSON: {error}")),
-    }
-}
-
-/// Prints the status of an infrastructure on standard output.
-pub(crate) fn status(status: &Status, format: OutputFormat) {
-    match format {
-        OutputFormat::Json => json(status),
-        OutputFormat::Text => status_lines(status, Timestamp::now(), colours_on_stdout()).iter().for_each(line),
     }
 }
 

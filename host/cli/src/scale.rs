@@ -9,7 +9,7 @@ use super::backend::Backend;
 use super::failure::{ExitStatus, Failure};
 use super::remote::{self, ScaleCall, ServiceClient, StreamStart};
 use super::report::ProgressTree;
-use super::{backend, print};
+use super::{backend, print, report};
 
 const PROGRESS_VERB: &str = "scaling";
 
@@ -33,10 +33,10 @@ pub(crate) async fn run(arguments: ScaleArgs, common: &GlobalArgs) -> Result<Exi
             print::line("recorded; the next pass of `occopus maintain` applies it");
         }
         (ScaleOutcome::Applied(status), format) => {
-            print::status(&status, format);
+            report::print_status(&status, format);
             return Ok(ExitStatus::of_status(&status));
         }
-        (ScaleOutcome::LeftToOwner(status), format) => print::status(&status, format),
+        (ScaleOutcome::LeftToOwner(status), format) => report::print_status(&status, format),
     }
     Ok(ExitStatus::Success)
 }

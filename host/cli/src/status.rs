@@ -7,7 +7,7 @@ use super::args::{GlobalArgs, OutputFormat, StatusArgs};
 use super::backend::Backend;
 use super::failure::Failure;
 use super::report::{format_duration, time_since};
-use super::{backend, print};
+use super::{backend, print, report};
 
 pub(crate) async fn run(status: StatusArgs, common: &GlobalArgs) -> Result<(), Failure> {
     let backend = backend::open_backend(common)?;
@@ -28,7 +28,7 @@ pub(crate) async fn run(status: StatusArgs, common: &GlobalArgs) -> Result<(), F
         Backend::Local(occopus) => occopus.reader().await?.status(&id, false).await?,
         Backend::Service(service) => service.status(&id, status.refresh).await?,
     };
-    print::status(&infrastructure, status.output.format);
+    report::print_status(&infrastructure, status.output.format);
     Ok(())
 }
 

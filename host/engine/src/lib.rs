@@ -13,6 +13,7 @@ mod drift;
 mod error;
 mod event;
 mod plan;
+mod preview;
 mod request;
 mod settings;
 mod status;
@@ -32,9 +33,10 @@ pub use engine::Engine;
 pub use error::{EngineError, FailureReason, LocatedMessage, NodeFailure};
 pub use event::{Event, EventKind, StoredEvent};
 pub use plan::{Action, ActionKind, Plan, Rollout};
+pub use preview::{Preview, PreviewWarning};
 pub use request::{BuildRequest, MaintainOptions, OnFailure, RunHandle, Scale, StopSignal, WakeSignal};
 pub use settings::{OwnerProbe, Settings};
 pub use status::{
     DestroyReport, FailingNode, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Orphan,
-    Owner, Preview, PreviewWarning, Status, Summary,
+    Owner, Status, Summary,
 };

@@ -10,6 +10,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
+use super::body::read_body;
 use super::problem::{self, ServiceError};
 use crate::args::GlobalArgs;
 use crate::failure::{ExitStatus, Failure};
@@ -157,18 +158,6 @@ impl ServiceClient {
             .help("`--server` or OCCOPUS_SERVER has its URL")
             .into()
     }
-}
-
-/// Reads the body of a response; none if it has more than `limit` bytes.
-pub(super) async fn read_body(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if bytes.len() + chunk.len() > limit {
-            return Ok(None);
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(Some(bytes))
 }
 
 /// Returns the URL of the service, if the options or the environment name one.

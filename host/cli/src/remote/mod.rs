@@ -5,6 +5,7 @@
 
 mod api;
 mod backend_support;
+mod body;
 mod client;
 mod compile;
 mod events;

@@ -5,7 +5,7 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::read_body;
+use super::body::read_body;
 use crate::failure::{ExitStatus, Failure};
 
 /// Problem details (`application/problem+json`). Every field may be missing: the response may be that of a proxy.

@@ -9,16 +9,31 @@ mod tree;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use occopus_engine::Event;
+use jiff::Timestamp;
+use occopus_engine::{Event, Status};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
+
+use super::args::OutputFormat;
+use super::print;
 
 pub(crate) use durations::{format_duration, time_since};
 pub(crate) use plain::{one_line, quote_output};
 pub(crate) use progress::ProgressTree;
 pub(crate) use screen::LogWriter;
-pub(crate) use tree::{address_lines, status_lines};
+pub(crate) use tree::address_lines;
+use tree::status_lines;
+
+/// Prints the status of an infrastructure on standard output.
+pub(crate) fn print_status(status: &Status, format: OutputFormat) {
+    match format {
+        OutputFormat::Json => print::json(status),
+        OutputFormat::Text => {
+            status_lines(status, Timestamp::now(), print::colours_on_stdout()).iter().for_each(print::line)
+        }
+    }
+}
 
 /// Pause between two redraws.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
@@ -51,7 +66,7 @@ async fn print_lines(mut events: UnboundedReceiver<Event>) {
     let mut lines = plain::EventLines::default();
     while let Some(event) = events.recv().await {
         if let Some(line) = lines.line(&event) {
-            super::print::note(line);
+            print::note(line);
         }
     }
 }

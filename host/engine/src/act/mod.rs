@@ -35,8 +35,9 @@ pub(crate) use inventory::{RemainingMachines, list_remaining};
 pub(crate) use peers::PeerIndex;
 pub(crate) use readiness::{Assessment, Death, elapsed};
 pub(crate) use remove::{RemovalOutcome, leftover, remove};
-pub(crate) use render::{RenderInput, is_plain, render, render_checks};
+pub(crate) use render::{RenderInput, render, render_checks};
 pub(crate) use survey::survey;
+pub(crate) use user_fields::is_plain;
 
 use crate::drift::Fingerprints;
 use crate::error::NodeFailure;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use occopus_model::{Implementation, Infrastructure, Node, contains_template, section_type};
+use occopus_model::{Implementation, Infrastructure, Node, section_type};
 use serde_json::{Map, Value, json};
 
 use super::{PeerFacts, context, user_fields};
@@ -57,7 +57,7 @@ pub(crate) async fn render(plugins: &dyn Renderers, of: &RenderInput<'_>) -> Res
 /// Returns the `resource` section with its texts rendered; `None` if there are no templates in it.
 async fn render_resource(plugins: &dyn Renderers, of: &RenderInput<'_>, data: &Value) -> Result<Option<Value>, Fault> {
     let written = &of.implementation.resource;
-    if is_plain(written) {
+    if user_fields::is_plain(written) {
         return Ok(None);
     }
     render_user_templates(plugins, of, &keeping_newlines(written), data, "/resource").await.map(Some)
@@ -168,11 +168,6 @@ fn request(of: &RenderInput<'_>, section: Value, data: Value) -> ContextRequest 
         instances: Arc::clone(&of.facts.instances),
         section: Arc::new(section),
     }
-}
-
-/// Returns whether a value contains no templates.
-pub(crate) fn is_plain(value: &Value) -> bool {
-    !contains_template(value)
 }
 
 /// Doubles the newline at the end of texts, since templates drop one.

@@ -1,9 +1,9 @@
 //! Fields that only the user may set: the `resource` section, and the programs that a node runs on this machine.
 //! Plugins may fill in the keys that the driver leaves open, and no others.
 
+use occopus_model::contains_template;
 use serde_json::{Map, Value};
 
-use super::render::is_plain;
 use crate::ports::{Detail, Fault, OpenDecisions, Reaction};
 
 /// Returns the user's section with the keys that a contextualiser may fill in. `written` is the section as it stands in
@@ -55,6 +55,11 @@ pub(super) fn checked_attributes(
         return Err(override_fault(message, "/contextualisation".to_owned(), &help));
     }
     Ok(Value::Object(own))
+}
+
+/// Returns whether a value contains no templates.
+pub(crate) fn is_plain(value: &Value) -> bool {
+    !contains_template(value)
 }
 
 /// Returns whether a value is the user's, as it was written or as it was rendered. Two renderings of a template may

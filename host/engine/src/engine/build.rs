@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::infrastructure::{join_leftovers, put, set_state};
+use super::existing::put;
+use super::infrastructure::{join_leftovers, set_state};
 use super::removal::{RemovalReport, remove_all};
 use super::{Engine, check, retention, scale, suspend, view};
 use crate::act::{Death, DesiredState, EntryPoint, leftover};

@@ -1,6 +1,6 @@
 //! Positions of readers of events, so that they can continue where they stopped, also in another process.
 
-use super::infrastructure::put;
+use super::existing::put;
 use super::{Engine, check};
 use crate::error::EngineError;
 use crate::ports::{Compare, Transaction};

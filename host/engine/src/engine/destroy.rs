@@ -2,7 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::infrastructure::{join_leftovers, load_existing, set_state};
+use super::existing::load_existing;
+use super::infrastructure::{join_leftovers, set_state};
 use super::removal::{RemovalReport, remove_all};
 use super::{Engine, check};
 use crate::act::leftover;

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::infrastructure::load_existing;
+use super::existing::load_existing;
 use super::{Engine, check};
 use crate::act::leftover;
 use crate::error::EngineError;

@@ -1,5 +1,6 @@
 //! An infrastructure's own record: its existence and its state.
 
+use super::existing::put;
 use super::{Engine, view};
 use crate::error::EngineError;
 use crate::event::EventKind;
@@ -7,12 +8,6 @@ use crate::lease::InfrastructureLease;
 use crate::ports::Write;
 use crate::state::{InfrastructureRecord, encode, keys, load_record};
 use crate::status::{InfrastructureState, Leftover};
-
-/// Loads the record of an infrastructure; fails if there is none, before anything is written for it.
-pub(super) async fn load_existing(engine: &Engine, id: &str) -> Result<InfrastructureRecord, EngineError> {
-    let found = load_record(&*engine.store, &keys::infrastructure(id)).await?;
-    found.ok_or_else(|| EngineError::UnknownInfrastructure { id: id.into() })
-}
 
 /// Writes an infrastructure's new state. At the end of a run that is the state that its records derive, not the one
 /// given.
@@ -53,9 +48,4 @@ pub(super) async fn set_state(
 /// Returns all leftovers in one line.
 pub(super) fn join_leftovers(left: &[Leftover]) -> String {
     left.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// Returns a write of an entry that is not bound to a lease.
-pub(super) fn put(key: String, value: Vec<u8>) -> Write {
-    Write::Put { key, value, lease: None }
 }

@@ -7,6 +7,7 @@ mod build;
 mod check;
 mod cursor;
 mod destroy;
+mod existing;
 mod forget;
 mod infrastructure;
 mod maintain;
@@ -33,10 +34,11 @@ use crate::event::{Event, StoredEvent};
 use crate::lease::InfrastructureLease;
 use crate::plan::{Plan, PlanOptions, Rollout, Targets};
 use crate::ports::{Clock, Compare, Plugins, Store};
+use crate::preview::Preview;
 use crate::request::{BuildRequest, MaintainOptions, RunHandle, Scale};
 use crate::settings::Settings;
 use crate::state::{DesiredRecord, OwnerRecord, decode, keys, load_instances, load_record};
-use crate::status::{DestroyReport, InstanceState, Leftover, Orphan, Owner, Preview, Status, Summary};
+use crate::status::{DestroyReport, InstanceState, Leftover, Orphan, Owner, Status, Summary};
 
 /// The controller that builds, maintains and destroys infrastructures. Cheap to clone; clones share the call limits of
 /// clouds, and what was learnt of them.

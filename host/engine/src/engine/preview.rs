@@ -20,9 +20,9 @@ use crate::ports::{
     Address, CallContext, CallScope, CreateRequest, Detail, Fault, InstanceFacts, OfflinePlugins, Reaction, Store,
     Warning,
 };
+use crate::preview::{Preview, PreviewWarning};
 use crate::settings::Settings;
 use crate::state::load_instances;
-use crate::status::{Preview, PreviewWarning};
 
 /// Id of an instance that does not exist yet.
 const PLACEHOLDER_INSTANCE_ID: &str = "00000000-0000-4000-8000-000000000000";

@@ -3,7 +3,7 @@
 use occopus_model::{Infrastructure, Node};
 use uuid::Uuid;
 
-use super::infrastructure::{load_existing, put};
+use super::existing::{load_existing, put};
 use super::{Engine, check};
 use crate::error::EngineError;
 use crate::event::EventKind;

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::infrastructure::{load_existing, put};
+use super::existing::{load_existing, put};
 use super::{Engine, check};
 use crate::error::EngineError;
 use crate::event::EventKind;

@@ -8,7 +8,7 @@ mod reconciler;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::infrastructure::load_existing;
+use super::existing::load_existing;
 use super::{Engine, check, view};
 use crate::act::MonotonicTime;
 use crate::error::EngineError;

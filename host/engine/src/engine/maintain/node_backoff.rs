@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::state::{FailingRecord, InstanceRecord, encode, keys};
 use crate::status::InstanceState;
 
-use super::super::infrastructure::put;
+use super::super::existing::put;
 
 /// Failing nodes, and the names of those whose records have to be written.
 pub(super) struct NodeBackoff {

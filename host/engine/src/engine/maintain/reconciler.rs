@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::super::build::task_specs;
-use super::super::infrastructure::{load_existing, put};
+use super::super::existing::{load_existing, put};
 use super::super::{Engine, check, scale, suspend, view};
 use super::healing::{HealingJob, HealingJobs, JobClaim, JobOutcome};
 use super::hold::{DeathTally, HealingLimits, HoldPolicy};
