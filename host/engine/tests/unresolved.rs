@@ -333,3 +333,29 @@ async fn the_output_of_a_replaced_machine_is_in_its_event() {
     );
     assert!(is_reported, "{events:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_outlasted_before_another_implementation_is_tried() {
+    let mut graph = one();
+    let mut other = graph.definitions["small"][0].clone();
+    other.resource = json!({"type": "fake", "endpoint": "fake://other", "zone": "b"});
+    graph.definitions["small"].push(other);
+    let full = || Script::Fault(Fault::new(Reaction::NoCapacity, "fake.full", "full"));
+
+    // The request arrives while its cloud is searched: its machine is the instance's.
+    let fakes = Fakes::new();
+    fakes.cloud.set_late_arrival(Some(Duration::from_secs(5)));
+    fakes.cloud.script("create", "db", Script::LateRequest);
+    fakes.cloud.script("create", "db", full());
+    assert!(fakes.build(&graph).await.unwrap().is_ready());
+    assert_eq!((fakes.cloud.count("create"), fakes.cloud.nodes()), (2, vec!["db".to_owned()]));
+
+    // It never arrives: the next implementation is tried when it no longer can.
+    let fakes = Fakes::new();
+    fakes.cloud.script("create", "db", Script::LostRequest);
+    fakes.cloud.script("create", "db", full());
+    let begun = tokio::time::Instant::now();
+    assert!(fakes.build(&graph).await.unwrap().is_ready());
+    assert!(begun.elapsed() >= Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!((fakes.cloud.count("create"), fakes.cloud.nodes()), (3, vec!["db".to_owned()]));
+}

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::calls::{self, Attempts, CallError, FailedCall};
 use super::output_tail::fetch_output_tail;
 use super::readiness::{Assessment, Death, assess, observe_and_assess, wait_until_ready};
-use super::remove::{RemovalOutcome, remove};
+use super::remove::{RemovalOutcome, find_until_deadline, remove};
 use super::render::{RenderInput, render};
 use super::user_fields::is_plain;
 use super::{DesiredState, PeerFacts, RunContext, TaskError, context, inventory};
@@ -203,6 +203,10 @@ impl InstanceTask {
             match self.try_implementation(&mut record, node, implementation, repeated).await? {
                 AttemptOutcome::Placed(phase) => return self.await_ready(record, phase).await,
                 AttemptOutcome::NoCapacity(message) => {
+                    if let Some(observed) = self.outlast_late_requests(&record).await? {
+                        let phase = self.record_placement(&mut record, observed, true).await?;
+                        return self.await_ready(record, phase).await;
+                    }
                     let (node_id, node_name, driver) = (id.clone(), node.name.clone(), record.driver().to_owned());
                     tried.push(format!("{driver}: {message}"));
                     let event = EventKind::NodeFallback { node_id, node_name, driver, message };
@@ -383,6 +387,16 @@ impl InstanceTask {
             // Still unresolved: the record stays as it is, and the next run calls `find` again.
             Err(CallError::Failed(failed)) => Err(self.call_failure(record, failed)),
         }
+    }
+
+    /// Finds the machine of an instance whose answer was lost, until no request for it can still arrive. The next
+    /// implementation may be on another cloud, and its record says nothing of this one.
+    async fn outlast_late_requests(&self, record: &InstanceRecord) -> Result<Option<ObservedMachine>, TaskError> {
+        if !record.doubtful {
+            return Ok(None);
+        }
+        let found = find_until_deadline(&self.ctx, record).await;
+        found.map_err(|error| TaskError::from_call(error, |failed| self.call_failure(record, failed)))
     }
 
     /// Records the handle of a machine, before anything else is done with it.

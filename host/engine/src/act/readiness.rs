@@ -349,7 +349,7 @@ fn apply_health(
 ) -> Assessment {
     let now = ctx.monotonic.now();
     let (node_id, node_name) = (record.id.clone(), record.node.clone());
-    if matches!(record.state, InstanceState::Stopped | InstanceState::Vanished) {
+    if matches!(record.state, InstanceState::Stopped | InstanceState::Vanished | InstanceState::Failed) {
         // The machine runs again; its checks decide whether it is ready.
         record.set_state(InstanceState::Unhealthy, now);
         record.message = None;

@@ -60,7 +60,7 @@ pub(crate) async fn remove(
 
 /// Finds the machine of an instance with an unresolved outcome, until no request for it can still arrive. Its record
 /// stays as a tombstone until then, so that the next run can continue if this one ends early.
-async fn find_until_deadline(
+pub(super) async fn find_until_deadline(
     ctx: &Arc<RunContext>,
     record: &InstanceRecord,
 ) -> Result<Option<ObservedMachine>, CallError> {

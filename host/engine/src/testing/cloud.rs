@@ -27,6 +27,8 @@ pub enum Script {
     LostAnswer,
     /// The call has no effect, and the answer is lost.
     LostRequest,
+    /// The answer is lost, and the call has its effect as late as [`FakeCloud::set_late_arrival`] says. For `create`.
+    LateRequest,
 }
 
 /// A machine of the cloud.
@@ -366,10 +368,13 @@ impl Driver for FakeCloud {
         if !take.is_zero() {
             tokio::time::sleep(take).await;
         }
+        if matches!(script, Some(Script::LateRequest)) {
+            return Err(Self::lost_answer());
+        }
         on_its_way.request = None;
         match script {
             Some(Script::Fault(fault)) => return Err(fault),
-            Some(Script::LostRequest) => return Err(Self::lost_answer()),
+            Some(Script::LostRequest | Script::LateRequest) => return Err(Self::lost_answer()),
             Some(Script::LostAnswer) | None => {}
         }
         let zone = request.scope.section.get("zone").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -447,7 +452,7 @@ impl Driver for FakeCloud {
         }
         match script {
             Some(Script::Fault(fault)) => return Err(fault),
-            Some(Script::LostRequest) => return Err(Self::lost_answer()),
+            Some(Script::LostRequest | Script::LateRequest) => return Err(Self::lost_answer()),
             Some(Script::LostAnswer) | None => {}
         }
         if let Ok(number) = handle.data.parse() {

@@ -38,23 +38,40 @@ pub(super) struct JobOutcome {
     pub(super) claim: JobClaim,
 }
 
-/// All running jobs. Dropping it cancels them.
+/// Parts of the infrastructure that belong to running jobs.
 #[derive(Default)]
-pub(super) struct HealingJobs {
-    jobs: JoinSet<JobOutcome>,
-    claimed: HashSet<String>,
+pub(super) struct Claims {
+    instances: HashSet<String>,
     under_way: HashMap<String, usize>,
     replacements: usize,
 }
 
-impl HealingJobs {
-    pub(super) fn is_idle(&self) -> bool {
-        self.jobs.is_empty()
+impl Claims {
+    /// Adds the claim of a job that starts.
+    pub(super) fn add(&mut self, claim: &JobClaim) {
+        self.instances.extend(claim.instances.iter().cloned());
+        for node in &claim.nodes {
+            *self.under_way.entry(node.clone()).or_default() += 1;
+        }
+        self.replacements += claim.replacements;
+    }
+
+    /// Removes the claim of a job that has ended.
+    fn remove(&mut self, claim: &JobClaim) {
+        for instance in &claim.instances {
+            self.instances.remove(instance);
+        }
+        for node in &claim.nodes {
+            if let Some(number) = self.under_way.get_mut(node) {
+                *number = number.saturating_sub(1);
+            }
+        }
+        self.replacements = self.replacements.saturating_sub(claim.replacements);
     }
 
     /// Returns whether a job has claimed an instance.
-    pub(super) fn is_claimed(&self, instance: &str) -> bool {
-        self.claimed.contains(instance)
+    pub(super) fn has(&self, instance: &str) -> bool {
+        self.instances.contains(instance)
     }
 
     /// Returns the number of instances that are being brought up, by node.
@@ -66,6 +83,24 @@ impl HealingJobs {
     pub(super) fn replacements(&self) -> usize {
         self.replacements
     }
+}
+
+/// All running jobs. Dropping it cancels them.
+#[derive(Default)]
+pub(super) struct HealingJobs {
+    jobs: JoinSet<JobOutcome>,
+    claims: Claims,
+}
+
+impl HealingJobs {
+    pub(super) fn is_idle(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// Returns what the jobs have claimed.
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
+    }
 
     pub(super) fn start(
         &mut self,
@@ -76,11 +111,7 @@ impl HealingJobs {
         lost: CancellationToken,
     ) {
         let HealingJob { bring_up: spec, surplus, claim } = job;
-        self.claimed.extend(claim.instances.iter().cloned());
-        for node in &claim.nodes {
-            *self.under_way.entry(node.clone()).or_default() += 1;
-        }
-        self.replacements += claim.replacements;
+        self.claims.add(&claim);
         let job = async move {
             let brought_up = bring_up(&ctx, &desired, spec, &stop, &lost).await;
             let failures = brought_up.failures;
@@ -98,15 +129,7 @@ impl HealingJobs {
         match self.jobs.join_next().await {
             None => std::future::pending().await,
             Some(Ok(outcome)) => {
-                for instance in &outcome.claim.instances {
-                    self.claimed.remove(instance);
-                }
-                for node in &outcome.claim.nodes {
-                    if let Some(number) = self.under_way.get_mut(node) {
-                        *number = number.saturating_sub(1);
-                    }
-                }
-                self.replacements = self.replacements.saturating_sub(outcome.claim.replacements);
+                self.claims.remove(&outcome.claim);
                 outcome
             }
             // No job is cancelled while this exists, so it has panicked.

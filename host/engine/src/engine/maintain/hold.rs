@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use occopus_model::Maintenance;
 
-use super::healing::HealingJobs;
+use super::healing::Claims;
 use crate::act::{Death, elapsed};
 use crate::settings::Settings;
 use crate::state::InstanceRecord;
@@ -56,8 +56,8 @@ impl HoldPolicy {
     }
 
     /// Returns whether every released instance is replaced or healthy.
-    pub(super) fn is_release_complete(&self, deaths: &HashMap<String, Death>, healing: &HealingJobs) -> bool {
-        !self.released.iter().any(|id| deaths.contains_key(id) || healing.is_claimed(id))
+    pub(super) fn is_release_complete(&self, deaths: &HashMap<String, Death>, claims: &Claims) -> bool {
+        !self.released.iter().any(|id| deaths.contains_key(id) || claims.has(id))
     }
 
     /// Returns the number of dead and of all instances if healing is to be on hold. Instances that their clouds have
@@ -66,11 +66,11 @@ impl HoldPolicy {
         &mut self,
         limits: &HealingLimits,
         dead: &DeathTally<'_>,
-        healing: &HealingJobs,
+        claims: &Claims,
         record: impl Fn(&str) -> Option<&'a InstanceRecord>,
         now: Timestamp,
     ) -> Option<(usize, usize)> {
-        self.released.retain(|id| dead.deaths.contains_key(id) || healing.is_claimed(id));
+        self.released.retain(|id| dead.deaths.contains_key(id) || claims.has(id));
         if !limits.hold_for.is_zero() {
             let is_confirmed = |record: &InstanceRecord| {
                 record.is_observed_dead()
@@ -81,8 +81,8 @@ impl HoldPolicy {
             self.released.extend(confirmed.cloned());
         }
         let unreleased = dead.deaths.keys().filter(|id| !self.released.contains(*id)).count();
-        let replacing_released = self.released.iter().filter(|id| healing.is_claimed(id)).count();
-        let replacing = healing.replacements();
+        let replacing_released = self.released.iter().filter(|id| claims.has(id)).count();
+        let replacing = claims.replacements();
         let (count, of) = (unreleased + replacing.saturating_sub(replacing_released), dead.surveyed + replacing);
         (unreleased > 0 && count > at_least_one_of(of, limits.hold_above)).then_some((count, of))
     }

@@ -1,5 +1,6 @@
 //! Maintenance of an infrastructure: survey everything, then heal, within limits.
 
+mod decide;
 mod healing;
 mod hold;
 mod node_backoff;

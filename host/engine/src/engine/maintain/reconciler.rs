@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::build::task_specs;
 use super::super::existing::{load_existing, put};
 use super::super::{Engine, check, scale, suspend, view};
+use super::decide::{Decision, Situation, decide};
 use super::healing::{HealingJob, HealingJobs, JobClaim, JobOutcome};
 use super::hold::{DeathTally, HealingLimits, HoldPolicy};
 use super::node_backoff::{EarlyDeath, NodeBackoff};
@@ -20,11 +21,11 @@ use crate::dispatch::{BringUp, FailurePolicy, RunEnd};
 use crate::error::EngineError;
 use crate::event::EventKind;
 use crate::lease::InfrastructureLease;
-use crate::plan::{ActionKind, PlanOptions, Targets, plan};
+use crate::plan::Targets;
 use crate::ports::{Revision, Write};
 use crate::request::{MaintainOptions, RunHandle, StopSignal, WakeSignal};
 use crate::state::{DesiredRecord, InfrastructureRecord, InstanceRecord, encode, keys, load_instances, load_record};
-use crate::status::{InfrastructureState, InstanceState};
+use crate::status::InfrastructureState;
 
 /// Shortest pause between two passes.
 const MIN_PASS_PAUSE: Duration = Duration::from_millis(100);
@@ -169,8 +170,8 @@ impl<'a> Reconciler<'a> {
     /// Removes the request for the end of a hold once all instances that it released are replaced or healthy. Until
     /// then it stays for the process that goes on after a stop.
     async fn clear_release_if_done(&mut self) -> Result<(), EngineError> {
-        let is_done =
-            !self.stop.graceful.is_cancelled() && self.hold_policy.is_release_complete(&self.deaths, &self.healing);
+        let is_done = !self.stop.graceful.is_cancelled()
+            && self.hold_policy.is_release_complete(&self.deaths, self.healing.claims());
         if let Some(revision) = self.accepted_release.filter(|_| is_done) {
             suspend::clear_release(self.engine, self.lease, self.id, revision).await?;
             self.accepted_release = None;
@@ -217,7 +218,7 @@ impl<'a> Reconciler<'a> {
     /// cuts the survey short: what was observed by then is recorded, and no decision follows from it.
     async fn survey(&mut self, spread: Duration, is_interruptible: bool) -> Result<Option<SurveyExtent>, EngineError> {
         self.follow_clock();
-        let is_free = |record: &&InstanceRecord| record.is_surveyed() && !self.healing.is_claimed(&record.id);
+        let is_free = |record: &&InstanceRecord| record.is_surveyed() && !self.healing.claims().has(&record.id);
         let records: Vec<_> = self.records.values().filter(is_free).cloned().collect();
         let (cut, wake) = (self.survey_context.cancel.child_token(), self.wake);
         let surveying = survey(self.survey_context.with_cancel(cut.clone()), self.desired.clone(), records, spread);
@@ -353,55 +354,41 @@ impl<'a> Reconciler<'a> {
         Ok(())
     }
 
-    /// Starts a job for what the plan contains, if anything, unless healing is on hold.
+    /// Decides what follows from the last survey and the requests, and starts a job for it.
     async fn heal(&mut self) -> Result<(), EngineError> {
         self.evaluate_hold();
-        if self.active_hold.is_some() {
-            return Ok(());
-        }
-        let replacements = self.healing.replacements();
-        let infrastructure = &self.desired.infrastructure;
-        // With the instances that jobs have claimed: "one more" is relative to all, and any of them may be a victim.
-        let all_records = || self.records.values().cloned().collect();
-        let targets = scale::apply_requests(self.engine, self.lease, self.id, infrastructure, all_records).await?;
-        let mut records: Vec<_> =
-            self.records.values().filter(|record| !self.healing.is_claimed(&record.id)).cloned().collect();
-        if self.is_converged && self.deaths.is_empty() && targets == self.targets {
-            return Ok(());
-        }
-        self.targets = targets;
-        self.log_excess();
-        let infrastructure = &self.desired.infrastructure;
-        for record in &mut records {
-            if let Some(death) = self.deaths.get(&record.id) {
-                // In memory only: the plan then replaces it.
-                record.state = InstanceState::Failed;
-                record.message = Some(death.reason.clone());
+        if self.active_hold.is_none() {
+            let infrastructure = &self.desired.infrastructure;
+            // With the instances that jobs have claimed: "one more" is relative to all, and any of them may be a victim.
+            let all_records = || self.records.values().cloned().collect();
+            let targets = scale::apply_requests(self.engine, self.lease, self.id, infrastructure, all_records).await?;
+            if self.is_converged && self.deaths.is_empty() && targets == self.targets {
+                return Ok(());
             }
+            self.targets = targets;
+            self.log_excess();
         }
-        let options =
-            PlanOptions { under_way: Some(self.healing.under_way()), ..PlanOptions::for_targets(&self.targets) };
-        let mut plan = plan(infrastructure, &records, &options);
-        self.is_converged = plan.is_unchanged() && self.healing.is_idle();
-        let at_once = self.limits.max_replacements(self.surveyed + replacements);
-        let room = at_once.saturating_sub(replacements);
         let now = self.survey_context.monotonic.now();
-        let is_unobserved = |id: &String| {
-            self.records.get(id).is_some_and(|record| record.unobserved.is_some() && record.is_observed_dead())
-        };
-        plan.actions.retain(|action| match action.kind {
-            ActionKind::Replace => {
-                // An instance that can't be observed at the moment may be alive again.
-                room > 0
-                    && !self.backoff.is_backing_off(&action.node, now)
-                    && !action.instance.as_ref().is_some_and(is_unobserved)
-            }
-            ActionKind::Create => !self.backoff.is_backing_off(&action.node, now),
-            _ => true,
+        let decision = decide(&Situation {
+            infrastructure: &self.desired.infrastructure,
+            targets: &self.targets,
+            records: &self.records,
+            deaths: &self.deaths,
+            surveyed: self.surveyed,
+            hold: self.active_hold,
+            limits: &self.limits,
+            claims: self.healing.claims(),
+            is_backing_off: &|node| self.backoff.is_backing_off(node, now),
         });
-        if !plan.is_unchanged() {
-            let (tasks, surplus) = task_specs(&plan, &self.desired, records);
-            self.start_job(tasks, surplus, room);
+        match decision {
+            Decision::Hold => {}
+            Decision::Idle => self.is_converged = self.healing.is_idle(),
+            Decision::Wait => self.is_converged = false,
+            Decision::Heal { plan, records, room } => {
+                self.is_converged = false;
+                let (tasks, surplus) = task_specs(&plan, &self.desired, records);
+                self.start_job(tasks, surplus, room);
+            }
         }
         Ok(())
     }
@@ -424,7 +411,8 @@ impl<'a> Reconciler<'a> {
     fn evaluate_hold(&mut self) {
         let dead = DeathTally { deaths: &self.deaths, surveyed: self.surveyed };
         let (records, now) = (&self.records, self.survey_context.monotonic.now());
-        self.active_hold = self.hold_policy.evaluate(&self.limits, &dead, &self.healing, |id| records.get(id), now);
+        self.active_hold =
+            self.hold_policy.evaluate(&self.limits, &dead, self.healing.claims(), |id| records.get(id), now);
     }
 
     fn start_job(&mut self, specs: Vec<crate::dispatch::TaskSpec>, surplus: Vec<InstanceRecord>, room: usize) {
