@@ -406,3 +406,20 @@ async fn a_second_attempt_that_fails_too_leaves_nothing_either() {
     assert!(fakes.cloud.machines().is_empty());
     assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_build_does_not_bring_back_what_was_to_go() {
+    let fakes = Fakes::new();
+    fakes.build(&tiers()).await.unwrap();
+    fakes.cloud.script("destroy", "db", fault(Reaction::Denied));
+    assert_eq!(fakes.destroy().await.unwrap().left.len(), 1);
+    // Another description, of one node that can't be created; what is left of the first one is surplus.
+    fakes.cloud.script("create", "other", fault(Reaction::GiveUp));
+    assert!(fakes.build(&infrastructure(vec![node("other", 1, &[])])).await.is_err());
+    let status = fakes.engine.status("test", false).await.unwrap();
+    assert_eq!(status.state, InfrastructureState::Destroying);
+    assert!(matches!(fakes.maintain().await, Err(EngineError::Destroying { .. })));
+    assert_eq!(fakes.cloud.nodes(), ["db"]);
+    assert!(fakes.destroy().await.unwrap().left.is_empty());
+    assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
+}

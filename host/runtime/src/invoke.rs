@@ -94,12 +94,26 @@ where
 /// Returns a plugin's standard output and error without secrets. Output that fills `max_bytes` was cut off, perhaps in the
 /// middle of a secret.
 fn redacted_output(bytes: &[u8], max_bytes: usize, secrets: Option<&CallSecrets>) -> String {
-    let text = String::from_utf8_lossy(bytes);
+    let is_cut = bytes.len() >= max_bytes;
+    let text = String::from_utf8_lossy(if is_cut { without_partial_character(bytes) } else { bytes });
     match secrets {
         None => text.into_owned(),
-        Some(secrets) if bytes.len() < max_bytes => secrets.redact(&text),
+        Some(secrets) if !is_cut => secrets.redact(&text),
         Some(secrets) => secrets.redact_truncated(&text),
     }
+}
+
+/// Returns the bytes without a character at their end that is not complete: it would hide the beginning of a secret.
+fn without_partial_character(bytes: &[u8]) -> &[u8] {
+    let start = bytes.len().saturating_sub(4);
+    for at in (start..bytes.len()).rev() {
+        match std::str::from_utf8(&bytes[at..]) {
+            Err(error) if error.valid_up_to() == 0 && error.error_len().is_none() => return &bytes[..at],
+            Ok(_) => return bytes,
+            Err(_) => {}
+        }
+    }
+    bytes
 }
 
 /// Returns the last lines that a plugin wrote before it crashed: they hold the cause.
@@ -206,6 +220,13 @@ mod tests {
         for most in 0..=text.len() {
             let told = redacted_output(&text.as_bytes()[..most], most, Some(&secrets));
             assert!(!told.contains("cor") && !told.contains("hor"), "{most}: {told}");
+        }
+        let values = [("password".to_owned(), zeroize::Zeroizing::new("pass-w\u{f6}rt\u{20ac}-chen".to_owned()))];
+        let accented = CallSecrets::new(values, std::collections::BTreeSet::new());
+        let text = "it is pass-w\u{f6}rt\u{20ac}-chen";
+        for most in 0..=text.len() {
+            let told = redacted_output(&text.as_bytes()[..most], most, Some(&accented));
+            assert!(!told.contains("pas"), "{most}: {told}");
         }
         assert_eq!(redacted_output(b"a cor", 6, Some(&secrets)), "a cor", "there was room for more");
         assert_eq!(redacted_output(b"a\xff", 2, None), "a\u{fffd}");

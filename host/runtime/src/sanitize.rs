@@ -64,7 +64,15 @@ pub(crate) fn observed(call: &Call, observed: ObservedMachine) -> Result<Observe
         addresses.truncate(MAX_ADDRESSES);
     }
     // With asterisks in it, it would not be an address any more.
-    addresses.retain(|address| call.redact(&address.value) == address.value);
+    addresses.retain(|address| {
+        let is_kept = call.redact(&address.value) == address.value;
+        if !is_kept {
+            call.warn_of_altered_answer(
+                "an address of a machine with a value of the credentials in it; it is left out",
+            );
+        }
+        is_kept
+    });
     Ok(ObservedMachine {
         handle: self::handle(call, handle)?,
         phase,

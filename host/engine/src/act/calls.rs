@@ -297,7 +297,7 @@ async fn await_admission(
             () = ctx.clock.sleep(QUEUED_NOTICE_DELAY), if !is_reported => {
                 if let Some(refusal) = endpoint.limiter.refusal() {
                     is_reported = true;
-                    let message = format!("`{call}` is queued; fewer calls are made since one was answered with: {refusal}");
+                    let message = format!("`{call}` is queued; the cloud gets fewer calls since it refused one ({refusal})");
                     let (node_id, node_name) = (subject.instance.to_owned(), subject.node.to_owned());
                     ctx.journal.emit(EventKind::Waiting { node_id, node_name, message });
                 }

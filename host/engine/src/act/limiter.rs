@@ -13,9 +13,6 @@ use crate::ports::{Clock, Fault, Reaction};
 /// Time within which a second refusal that does not say how long to wait limits calls; a single one is ignored.
 const REFUSAL_WINDOW: Duration = Duration::from_secs(1);
 
-/// Characters of a refusal that are kept, to be shown to those who wait.
-const MAX_REFUSAL_CHARS: usize = 300;
-
 /// An adaptive limiter, which admits calls in the order of their requests.
 pub(super) struct AdaptiveLimiter {
     clock: Arc<dyn Clock>,
@@ -36,7 +33,7 @@ struct State {
     limit: Option<RateLimit>,
     /// Time of the last refusal.
     last_refusal: Option<Duration>,
-    /// Message of the last refusal.
+    /// Code of the last refusal. Its message is of one account, and those who wait may have another one.
     refusal: String,
     /// Number of reductions of the limit. A call that began before the last one does not reduce it again.
     generation: u64,
@@ -92,7 +89,7 @@ impl AdaptiveLimiter {
         }
     }
 
-    /// Returns the cloud's answer to the call that it refused last, as long as other calls have to wait for that.
+    /// Returns the code of the refusal for which calls have to wait.
     pub(super) fn refusal(&self) -> Option<String> {
         let state = self.state();
         state.limit.is_some().then(|| state.refusal.clone())
@@ -140,7 +137,7 @@ impl AdaptiveLimiter {
             return;
         };
         let before = state.last_refusal.replace(now);
-        state.refusal = fault.map(|fault| fault.message.chars().take(MAX_REFUSAL_CHARS).collect()).unwrap_or_default();
+        state.refusal = fault.map(|fault| fault.code.clone()).unwrap_or_default();
         let is_second = before.is_some_and(|before| now.saturating_sub(before) <= REFUSAL_WINDOW);
         if state.limit.is_none() && retry_after.is_none() && !is_second {
             return;

@@ -194,8 +194,10 @@ impl Build<'_> {
         }
         let left = torn_down.left;
         let nothing_stays = stay.is_empty() && left.is_empty();
-        // An empty infrastructure is not kept because of an earlier build that was not finished either.
-        let was_something = |record: &InfrastructureRecord| record.state != InfrastructureState::Building;
+        // An empty infrastructure is not kept because of an earlier build that was not finished either, or of a removal.
+        let was_something = |record: &InfrastructureRecord| {
+            !matches!(record.state, InfrastructureState::Building | InfrastructureState::Destroying)
+        };
         if nothing_stays && !before.infrastructure.as_ref().is_some_and(was_something) {
             let kept = retention::retain(self.engine, self.id).await?;
             self.lease.journal.delete_infrastructure(kept).await.map_err(|error| error.into_error(self.id))?;
@@ -207,16 +209,17 @@ impl Build<'_> {
             let mut writes = vec![put(keys::desired(self.id), encode(desired)?)];
             writes.push(Write::Delete { key: keys::previous(self.id) });
             if let Some(infrastructure) = &before.infrastructure {
-                let mut infrastructure = infrastructure.clone();
-                if infrastructure.state == InfrastructureState::Destroying {
-                    // The build took the place of that removal, which nobody asks for any more.
-                    infrastructure.state = InfrastructureState::Degraded;
-                }
                 writes.push(put(keys::infrastructure(self.id), encode(infrastructure)?));
             }
             self.write(writes, vec![EventKind::InfraUpdated]).await?;
         }
-        if !left.is_empty() {
+        // What a removal has left is still to go: nobody asked for it again but this build.
+        let was_destroying = |record: &InfrastructureRecord| record.state == InfrastructureState::Destroying;
+        if before.infrastructure.as_ref().is_some_and(was_destroying) {
+            let left = load_instances(store, self.id).await?.len();
+            let message = format!("not removed: {left} of its instances");
+            self.set_state(InfrastructureState::Destroying, Some(message), Vec::new()).await?;
+        } else if !left.is_empty() {
             let message = format!("not removed: {}", join_leftovers(&left));
             self.set_state(InfrastructureState::Degraded, Some(message), Vec::new()).await?;
         } else if !view::status(store, self.id).await?.is_ready() {

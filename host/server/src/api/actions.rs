@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use occopus_engine::{EngineError, Scale};
+use occopus_engine::{EngineError, InfrastructureState, Scale};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -71,8 +71,9 @@ pub(crate) async fn attach(
 ) -> Result<Json<LegacyAck>, ApiError> {
     service.authorize(&caller, Scope::Operate, &id)?;
     // A build that is pending counts: its client knows the id already.
-    if service.ledger.pending_operation(&id).await?.is_none() {
-        service.ensure_exists(&id).await?;
+    let is_pending = service.ledger.pending_operation(&id).await?.is_some();
+    if !is_pending && service.engine.status(&id, false).await?.state == InfrastructureState::Destroying {
+        return Err(destroying_error(&id));
     }
     if !service.ledger.attach(&id).await? {
         return Err(destroying_error(&id));

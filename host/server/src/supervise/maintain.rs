@@ -44,7 +44,8 @@ impl SupervisorInner {
             Ok(_) if stopped == StopCause::NotStopped => self.detach(id).await,
             Ok(_) => {}
             Err(RunError::Engine(error)) => match *error {
-                EngineError::UnknownInfrastructure { .. } => self.detach(id).await,
+                // There is nothing to maintain, or what is left is to go.
+                EngineError::UnknownInfrastructure { .. } | EngineError::Destroying { .. } => self.detach(id).await,
                 EngineError::Stopped { .. } => {}
                 EngineError::Owned { .. } | EngineError::LeaseLost { .. } => self.pause(RETRY_INTERVAL, wake).await,
                 error => {

@@ -46,7 +46,7 @@ pub(crate) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
     const LONGEST: usize = 255;
     let id = String::deserialize(deserializer)?;
     let is_plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    let fits = is_plain && (1..=LONGEST).contains(&id.len());
+    let fits = is_plain && !id.starts_with('.') && (1..=LONGEST).contains(&id.len());
     if fits { Ok(id) } else { Err(D::Error::custom("a server has no id that can be used")) }
 }
 
