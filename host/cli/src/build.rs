@@ -80,7 +80,7 @@ async fn run_on_service(build: BuildArgs, service: &ServiceClient) -> Result<Sta
     service.status(&id, false).await
 }
 
-/// Whether a service has an infrastructure of this id.
+/// Returns whether a service has an infrastructure of this id.
 pub(crate) async fn exists(service: &ServiceClient, id: &str) -> Result<bool, Failure> {
     match service.status(id, false).await {
         Ok(_) => Ok(true),

@@ -34,7 +34,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) kind: PluginKind,
     pub(crate) name: &'a str,
     pub(crate) keyword: &'a str,
-    /// Its file, for messages.
+    /// File of the plugin, for messages.
     pub(crate) origin: &'a str,
     pub(crate) digest: &'a str,
     pub(crate) trust: Trust,
