@@ -1,4 +1,4 @@
-//! Drivers: create, find, observe and destroy nodes on one kind of cloud.
+//! Drivers: create, find, observe and destroy machines on one kind of cloud.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;

@@ -35,6 +35,9 @@ pub(crate) enum EntryPoint {
 }
 
 /// Brings up one instance of a node and returns its record once it is ready. `id` is for a new instance, if one is created.
+///
+/// The run context cancels it: at a request to stop, when another node fails and the build rolls back, or when the lease
+/// is lost. A call under way then has 10 s to end. The record stays; what was made is removed by the rollback, if any.
 #[tracing::instrument(name = "bring up", level = "debug", skip_all, fields(node = desired.node(node).map(|node| &*node.name), instance = id))]
 pub(crate) async fn bring_up_instance(
     ctx: Arc<RunContext>,

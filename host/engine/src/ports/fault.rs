@@ -26,7 +26,7 @@ pub enum Reaction {
     Unsupported,
 }
 
-/// A failed call.
+/// The answer of a plugin's call that failed, with the reaction that it asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {

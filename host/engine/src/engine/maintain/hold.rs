@@ -37,7 +37,7 @@ impl HealingLimits {
     }
 }
 
-/// Decision about the hold, with the dead instances that were released: they do not count any more.
+/// The rule of the hold, with the dead instances that were released: they do not count any more.
 #[derive(Default)]
 pub(super) struct HoldPolicy {
     released: HashSet<String>,
