@@ -108,7 +108,7 @@ fn what_a_plugin_gets_is_shown_and_asked_for() {
     for options in [&["--yes"][..], &["--yes", "--replace"]] {
         let (code, message) = install(&evil, options);
         assert!(
-            code == Some(1) && message.contains("its name `nova` is that of the bundled driver `nova`"),
+            code == Some(1) && message.contains("its name `nova` is already used by the bundled driver `nova`"),
             "{message}"
         );
     }
@@ -126,7 +126,10 @@ fn what_a_plugin_gets_is_shown_and_asked_for() {
     let (code, message) = install(&[("NAME", "other"), ("KEYWORD", "mine")], &["--yes"]);
     assert!(code == Some(1) && message.contains("it would replace the installed driver `mine`"), "{message}");
     let (code, message) = install(&[("NAME", "mine"), ("KEYWORD", "other")], &["--yes"]);
-    assert!(code == Some(1) && message.contains("its name `mine` is that of the installed driver `mine`"), "{message}");
+    assert!(
+        code == Some(1) && message.contains("its name `mine` is already used by the installed driver `mine`"),
+        "{message}"
+    );
     let (code, message) = install(&[("NAME", "other"), ("KEYWORD", "mine")], &["--yes", "--replace"]);
     assert_eq!(code, Some(0), "{message}");
     let list = occopus.ok(["plugin", "list"]);

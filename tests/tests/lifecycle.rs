@@ -176,7 +176,7 @@ fn a_store_edited_by_hand_is_a_clear_error_and_loses_nothing() {
     let whole: Vec<u8> = store.query_row(read, [&key], |row| row.get(0)).expect("the record");
     let write =
         |value: &[u8]| store.execute("UPDATE entry SET value = ?2 WHERE key = ?1", (&key, value)).expect("written");
-    for (broken, word) in [(b"{".as_slice(), "can't be read"), (b"{\"v\":999}", "newer")] {
+    for (broken, word) in [(b"{".as_slice(), "cannot read"), (b"{\"v\":999}", "newer")] {
         write(broken);
         for command in ["status", "maintain", "destroy"] {
             let refused = occopus.run([command, "-i", &id]);

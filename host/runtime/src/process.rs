@@ -203,15 +203,17 @@ impl Inner {
             }
         };
         // From here on the record makes every later host search for the process.
+        // Locked meanwhile, so that whoever hears of the end of a child finds it here.
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         let child = match spawn::spawn(&program, command, id, &record.address, &self.program, &directory) {
             Ok(child) => child,
             Err(fault) => {
+                drop(children);
                 directory.remove(&self.state_dir, &record)?;
                 return Err(fault);
             }
         };
         let started = procfs::identity(child.id());
-        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         children.entry(id.to_owned()).or_default().push(child);
         drop(children);
         let record = ProcessRecord { started, ..record };

@@ -158,6 +158,17 @@ async fn a_host_learns_how_its_processes_end_and_tells_later_hosts() {
 }
 
 #[tokio::test]
+async fn no_end_is_missed_however_soon_it_comes() {
+    let fixture = ProcessFixture::new();
+    let host = fixture.host();
+    let ids: Vec<_> = (0..100).map(|_| new_id()).collect();
+    for id in &ids {
+        host.start(id, shell("exit 0")).await.unwrap();
+    }
+    wait_until("all exits are stored", || ids.iter().all(|id| fixture.directory(id).exit_file().exists())).await;
+}
+
+#[tokio::test]
 async fn output_is_kept_short_while_a_host_runs() {
     let (fixture, id) = (ProcessFixture::new(), new_id());
     let host = fixture.host();

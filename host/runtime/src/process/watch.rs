@@ -103,7 +103,8 @@ async fn watch_processes(inner: Weak<Inner>) {
     loop {
         let work = tokio::select! {
             received = child_signals.recv() => if received.is_some() { Inner::reap_all } else { return },
-            _ = rotations.tick() => Inner::rotate_outputs,
+            // The first tick comes at once: for children that ended before their signal was listened to.
+            _ = rotations.tick() => Inner::reap_all_and_rotate_outputs,
         };
         let Some(inner) = inner.upgrade() else { return };
         if tokio::task::spawn_blocking(move || work(&inner)).await.is_err() {
@@ -118,6 +119,11 @@ impl Inner {
         for id in ids {
             self.reap(&id);
         }
+    }
+
+    fn reap_all_and_rotate_outputs(&self) {
+        self.reap_all();
+        self.rotate_outputs();
     }
 
     fn rotate_outputs(&self) {
