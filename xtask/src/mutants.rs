@@ -73,15 +73,15 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "create what a job is creating already",
-        file: "engine/maintain/reconciler.rs",
-        from: "PlanOptions { under_way: Some(self.healing.under_way()), ..PlanOptions::for_targets(&self.targets) };",
-        to: "PlanOptions::for_targets(&self.targets);",
+        file: "engine/maintain/decide.rs",
+        from: "under_way: Some(situation.claims.under_way()),",
+        to: "under_way: None,",
     },
     Mutant {
         name: "change an instance of another job",
-        file: "engine/maintain/reconciler.rs",
-        from: "            self.records.values().filter(|record| !self.healing.is_claimed(&record.id)).cloned().collect();",
-        to: "            self.records.values().cloned().collect();",
+        file: "engine/maintain/decide.rs",
+        from: "situation.records.values().filter(|record| !situation.claims.has(&record.id));",
+        to: "situation.records.values();",
     },
     Mutant {
         name: "roll out nothing",
