@@ -136,7 +136,7 @@ fn what_a_plugin_gets_is_shown_and_asked_for() {
     assert!(list.stdout.contains("driver-other.wasm") && !list.stdout.contains("driver-mine.wasm"), "{}", list.stdout);
 
     let (code, message) = install(&[("VERSION", "1.0\n  network: none")], &["--yes"]);
-    assert!(code == Some(1) && message.contains("its version is `1.0\\u{a}  network: none`"), "{message}");
+    assert!(code == Some(1) && message.contains("its version `1.0\\u{a}  network: none` is not valid"), "{message}");
 }
 
 #[test]
