@@ -50,8 +50,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "create another instance for a record that was left unfinished",
         file: "act/create.rs",
-        from: "None => Self { doubtful: true, ..self }.create(record.id, true).await,",
-        to: "None => Self { doubtful: true, ..self }.create(id, true).await,",
+        from: "None => Self { has_lost_answer: true, ..self }.create(record.id, true).await,",
+        to: "None => Self { has_lost_answer: true, ..self }.create(id, true).await,",
     },
     Mutant {
         name: "start before the dependencies are ready",
@@ -98,8 +98,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "store the user data of a machine",
         file: "act/create.rs",
-        from: "        record.mentions = self.facts.references_in(&rendered);",
-        to: "        record.mentions = self.facts.references_in(&rendered);\n        record.message = rendered.user_data.as_deref().map(|data| String::from_utf8_lossy(data).into_owned());",
+        from: "        record.address_references = self.facts.references_in(&rendered);",
+        to: "        record.address_references = self.facts.references_in(&rendered);\n        record.message = rendered.user_data.as_deref().map(|data| String::from_utf8_lossy(data).into_owned());",
     },
     Mutant {
         name: "forget an infrastructure of which something is left",

@@ -31,8 +31,8 @@ pub(crate) async fn run(destroy: DestroyArgs, common: &GlobalArgs) -> Result<(),
     if let Some(cause) = &report.unconfirmed {
         print::note(format_args!("warning: cannot check the clouds for remaining machines: {cause}"));
     }
-    if !report.strange.is_empty() {
-        return Err(Failure::Orphans(id, report.strange));
+    if !report.orphans.is_empty() {
+        return Err(Failure::Orphans(id, report.orphans));
     }
     match destroy.output.format {
         OutputFormat::Json => print::json(&report),
@@ -100,7 +100,7 @@ async fn run_on_service(id: &str, service: &ServiceClient) -> Result<DestroyRepo
         let tree = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr()).keeping_removed();
         removed = remote::follow_operation(service, &accepted, events, tree, None).await?.dropped;
     }
-    Ok(DestroyReport { id: id.to_owned(), removed, left: Vec::new(), strange: Vec::new(), unconfirmed: None })
+    Ok(DestroyReport { id: id.to_owned(), removed, left: Vec::new(), orphans: Vec::new(), unconfirmed: None })
 }
 
 /// Lists the orphans in every cloud of the description, and removes them unless `only_list` is set.

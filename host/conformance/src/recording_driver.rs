@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use occopus_engine::ports::{CallScope, CreateRequest, Driver, Fault, Handle, ObservedMachine, OwnedPage, Reaction};
+use occopus_engine::ports::{CallScope, CreateRequest, Driver, Fault, Handle, LabelledPage, ObservedMachine, Reaction};
 use tokio_util::task::TaskTracker;
 
 use crate::meter::Meter;
@@ -45,7 +45,7 @@ impl Driver for RecordingDriver {
         self.record(self.driver.destroy(scope, handle).await)
     }
 
-    async fn list_owned(&self, scope: &CallScope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+    async fn list_owned(&self, scope: &CallScope, cursor: Option<&str>) -> Result<LabelledPage, Fault> {
         self.record(self.driver.list_owned(scope, cursor).await)
     }
 }

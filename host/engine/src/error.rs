@@ -7,7 +7,7 @@ use occopus_model::Implementation;
 use serde::Serialize;
 
 use crate::ports::{Detail, Fault, StoreError};
-use crate::status::Leftover;
+use crate::status::{Leftover, Owner};
 
 /// The error of a request to the engine.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub enum EngineError {
         id: String,
     },
     /// Another process owns the infrastructure.
-    #[error("infrastructure {id} is owned by {holder} since {since}")]
+    #[error("infrastructure {id} is owned by {holder} since {since:.0}")]
     Owned {
         /// Id of the infrastructure.
         id: String,
@@ -254,6 +254,11 @@ impl EngineError {
             Self::Node { failure, .. } => failure.code(),
             Self::Stopped { .. } => "engine.stopped",
         }
+    }
+
+    /// Creates the error of a process that finds an infrastructure owned by another one.
+    pub fn owned(id: &str, owner: Owner) -> Self {
+        Self::Owned { id: id.into(), holder: owner.holder, since: owner.since }
     }
 
     /// Returns the instances that exist, or may exist, and should not.

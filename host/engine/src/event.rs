@@ -188,7 +188,8 @@ pub enum EventKind {
         output: Option<String>,
     },
     /// A healthy instance will be replaced by a new one.
-    NodeRenewing {
+    #[serde(rename = "node-renewing")]
+    NodeReplacingDrifted {
         /// UUID of the old instance.
         node_id: String,
         /// Name of the node.
@@ -311,7 +312,7 @@ event_names! {
         NodeForgotten = "node-forgotten",
         NodeLeft = "node-left",
         NodeReplacing = "node-replacing",
-        NodeRenewing = "node-renewing",
+        NodeReplacingDrifted = "node-renewing",
         NodeScaled = "nodescaled",
         Suspended = "suspended",
         Resumed = "resumed",
@@ -353,7 +354,7 @@ impl EventKind {
             | Self::NodeForgotten { node_name, .. }
             | Self::NodeLeft { node_name, .. }
             | Self::NodeReplacing { node_name, .. }
-            | Self::NodeRenewing { node_name, .. }
+            | Self::NodeReplacingDrifted { node_name, .. }
             | Self::NodeScaled { node_name, .. }
             | Self::Progress { node_name, .. }
             | Self::Retrying { node_name, .. }
@@ -407,7 +408,7 @@ impl fmt::Display for EventKind {
             }
             Self::NodeLeft { node_name, message, .. } => write!(f, "{node_name}: not removed: {message}"),
             Self::NodeReplacing { node_name, message, .. } => write!(f, "{node_name}: replacing: {message}"),
-            Self::NodeRenewing { node_name, message, .. } => write!(f, "{node_name}: renewing: {message}"),
+            Self::NodeReplacingDrifted { node_name, message, .. } => write!(f, "{node_name}: renewing: {message}"),
             Self::NodeScaled { node_name, from, to } => write!(f, "{node_name}: scaling from {from} to {to}"),
             Self::Suspended => f.write_str("suspended: not maintained until it is resumed"),
             Self::Resumed => f.write_str("resumed"),

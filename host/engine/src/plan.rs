@@ -102,7 +102,8 @@ pub enum ActionKind {
     Replace,
     /// Create a new instance in the place of a healthy one that has drifted; remove the old one when the new one is
     /// ready.
-    Renew,
+    #[serde(rename = "renew")]
+    ReplaceDrifted,
     /// Remove the instance.
     Destroy,
 }
@@ -192,10 +193,11 @@ fn plan_node<'a>(
         changed: Vec::new(),
         stale: Vec::new(),
     };
-    let check = |record: &InstanceRecord, may_renew: bool| match drift.by_instance.get(record.id.as_str()) {
+    let check = |record: &InstanceRecord, may_replace: bool| match drift.by_instance.get(record.id.as_str()) {
         None => action(ActionKind::Check, Some(record), "it exists"),
         Some(difference) => {
-            let kind = if difference.is_rolled_out && may_renew { ActionKind::Renew } else { ActionKind::Check };
+            let kind =
+                if difference.is_rolled_out && may_replace { ActionKind::ReplaceDrifted } else { ActionKind::Check };
             let (changed, stale) = (difference.changed.clone(), difference.stale.clone());
             Action { changed, stale, ..action(kind, Some(record), &difference.reason()) }
         }
@@ -273,7 +275,7 @@ impl Plan {
             (ActionKind::Create, "to create"),
             (ActionKind::Resume, "to finish"),
             (ActionKind::Replace, "to replace"),
-            (ActionKind::Renew, "to renew"),
+            (ActionKind::ReplaceDrifted, "to renew"),
             (ActionKind::Destroy, "to destroy"),
         ];
         let drifted =
@@ -328,7 +330,7 @@ impl fmt::Display for ActionKind {
             Self::Resume => "finish",
             Self::Check => "check",
             Self::Replace => "replace",
-            Self::Renew => "renew",
+            Self::ReplaceDrifted => "renew",
             Self::Destroy => "destroy",
         })
     }

@@ -7,7 +7,7 @@ use std::{fmt, iter};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ports::{Address, OwnedMachine};
+use crate::ports::{Address, LabelledMachine};
 
 /// State of an infrastructure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -239,8 +239,8 @@ pub struct DestroyReport {
     pub left: Vec<Leftover>,
     /// Machines with the ownership label of the infrastructure and without a record, as their clouds list them. They
     /// were not touched: they may belong to another store.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub strange: Vec<Orphan>,
+    #[serde(rename = "strange", default, skip_serializing_if = "Vec::is_empty")]
+    pub orphans: Vec<Orphan>,
     /// Reason why no list of machines could confirm that nothing is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unconfirmed: Option<String>,
@@ -346,7 +346,7 @@ impl fmt::Display for InstanceState {
 
 impl Orphan {
     /// Creates an orphan from a machine in a driver's list.
-    pub(crate) fn from_listed(driver: &str, machine: OwnedMachine) -> Self {
+    pub(crate) fn from_listed(driver: &str, machine: LabelledMachine) -> Self {
         Self {
             instance: machine.instance_id,
             driver: driver.to_owned(),

@@ -33,13 +33,13 @@ fn ids(status: &Status, node: &str) -> Vec<String> {
     node.instances.iter().map(|instance| instance.id.clone()).collect()
 }
 
-async fn renewed(fakes: &Fakes) -> Vec<String> {
+async fn replaced(fakes: &Fakes) -> Vec<String> {
     let events = fakes.events().await.unwrap();
-    let renewing = events.into_iter().filter_map(|event| match event.kind {
-        EventKind::NodeRenewing { node_name, .. } => Some(node_name),
+    let replacing = events.into_iter().filter_map(|event| match event.kind {
+        EventKind::NodeReplacingDrifted { node_name, .. } => Some(node_name),
         _ => None,
     });
-    renewing.collect()
+    replacing.collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,7 +66,7 @@ async fn drift_is_reported_and_nothing_is_touched_unless_requested() {
     let mut moved = graph.clone();
     moved.definitions["small"][0].origin = "elsewhere.yaml:9:9".into();
     moved.definitions["small"][0].lines.clear();
-    assert_eq!(fakes.engine.plan(Some("test"), &moved, CHANGED).await.unwrap().count(ActionKind::Renew), 4);
+    assert_eq!(fakes.engine.plan(Some("test"), &moved, CHANGED).await.unwrap().count(ActionKind::ReplaceDrifted), 4);
     let plan = fakes.engine.plan(Some("test"), &three(), CHANGED).await.unwrap();
     assert_eq!(plan.summary(), "4 unchanged");
 }
@@ -95,7 +95,7 @@ async fn drifted_instances_are_replaced_one_by_one_in_the_order_of_the_dependenc
     let after = building.await.unwrap().unwrap();
     assert!(after.is_ready());
     assert_eq!(most, 5, "one more at a time");
-    assert_eq!(renewed(&fakes).await, ["db", "web", "web", "edge"]);
+    assert_eq!(replaced(&fakes).await, ["db", "web", "web", "edge"]);
     for node in ["db", "web", "edge"] {
         assert!(ids(&before, node).iter().all(|id| !ids(&after, node).contains(id)));
     }
@@ -117,7 +117,7 @@ async fn stale_addresses_are_shown_and_rolled_out_when_requested() {
     let plan = fakes.engine.plan(Some("test"), &three(), DEPENDENTS).await.unwrap();
     assert_eq!(plan.summary(), "3 to renew, 1 unchanged");
     let after = build(&fakes, &three(), DEPENDENTS).await.unwrap();
-    assert_eq!(renewed(&fakes).await, ["web", "web", "edge"]);
+    assert_eq!(replaced(&fakes).await, ["web", "web", "edge"]);
     assert_eq!(ids(&healed, "db"), ids(&after, "db"));
     assert!((0..3).all(|at| stale(&after, at).is_empty()));
     assert_eq!(fakes.engine.plan(Some("test"), &three(), BOTH).await.unwrap().summary(), "4 unchanged");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    CallScope, Contextualiser, CreateRequest, Driver, Fault, Handle, HealthChecker, ObservedMachine, OfflinePlugins,
-    OwnedPage, Plugins, Reaction, Renderers,
+    CallScope, Contextualiser, CreateRequest, Driver, Fault, Handle, HealthChecker, LabelledPage, ObservedMachine,
+    OfflinePlugins, Plugins, Reaction, Renderers,
 };
 use occopus_engine::testing::{FakeCloud, Fakes, Script, infrastructure, node};
 use occopus_engine::{
@@ -112,7 +112,7 @@ impl Driver for ThrottledCloud {
         self.cloud.observe(scope, handles).await
     }
 
-    async fn list_owned(&self, scope: &CallScope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+    async fn list_owned(&self, scope: &CallScope, cursor: Option<&str>) -> Result<LabelledPage, Fault> {
         self.admit().await?;
         self.cloud.list_owned(scope, cursor).await
     }

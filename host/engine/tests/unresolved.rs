@@ -178,7 +178,7 @@ async fn a_second_machine_of_an_instance_is_removed_when_its_driver_finds_it() {
     fakes.cloud.deliver_twice(&status.nodes[0].instances[0].id);
     assert_eq!(fakes.cloud.machines().len(), 2);
     let report = fakes.destroy().await.unwrap();
-    assert_eq!((report.left.len(), report.strange.len(), report.unconfirmed), (0, 0, None));
+    assert_eq!((report.left.len(), report.orphans.len(), report.unconfirmed), (0, 0, None));
     assert!(fakes.cloud.machines().is_empty());
 }
 
@@ -188,8 +188,8 @@ async fn a_copy_of_a_machine_with_its_labels_is_reported_and_left_alone() {
     let status = fakes.build(&one()).await.unwrap();
     fakes.cloud.copy_machine(&status.nodes[0].instances[0].id);
     let report = fakes.destroy().await.unwrap();
-    assert_eq!((report.left.len(), report.strange.len(), report.unconfirmed), (0, 1, None));
-    assert_eq!(report.strange[0].instance, status.nodes[0].instances[0].id);
+    assert_eq!((report.left.len(), report.orphans.len(), report.unconfirmed), (0, 1, None));
+    assert_eq!(report.orphans[0].instance, status.nodes[0].instances[0].id);
     assert_eq!(fakes.cloud.machines().len(), 1);
 }
 
@@ -209,7 +209,7 @@ async fn machines_without_a_record_are_reported_and_left_alone() {
     other.build(&one()).await.unwrap();
     fakes.cloud.hide_from_lists(false);
     let report = other.destroy().await.unwrap();
-    assert_eq!((report.left.len(), report.strange.len()), (0, 1));
+    assert_eq!((report.left.len(), report.orphans.len()), (0, 1));
     assert_eq!(fakes.cloud.machines().len(), 1);
     let sections = [json!({"type": "fake", "endpoint": "fake://", "zone": "a"})];
     assert_eq!(fakes.engine.sweep("test", &sections, false).await.unwrap(), [], "the first store has its record");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    CallScope, CreateRequest, Detail, Driver, Fault, Handle, ObservedMachine, OwnedPage, Reaction,
+    CallScope, CreateRequest, Detail, Driver, Fault, Handle, LabelledPage, ObservedMachine, Reaction,
 };
 use occopus_model::{Credential, SectionKind};
 use serde_json::Value;
@@ -82,7 +82,7 @@ impl<D: Driver> Driver for RenewingDriver<D> {
         }
     }
 
-    async fn list_owned(&self, scope: &CallScope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+    async fn list_owned(&self, scope: &CallScope, cursor: Option<&str>) -> Result<LabelledPage, Fault> {
         let used = self.refreshed_credential(&scope.section).await;
         let page = self.driver.list_owned(scope, cursor).await;
         match self.should_retry(&page, &scope.section, used.as_ref()).await {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    CallScope, CreateRequest, Detail, Driver, Fault, Handle, MAX_OUTPUT_BYTES, ObservedMachine, OwnedMachine,
-    OwnedPage, Reaction,
+    CallScope, CreateRequest, Detail, Driver, Fault, Handle, LabelledMachine, LabelledPage, MAX_OUTPUT_BYTES,
+    ObservedMachine, Reaction,
 };
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
@@ -107,7 +107,7 @@ impl Driver for SandboxedDriver {
         destroyed.await?.map_err(|fault| finish_fault(&call, fault_from_wit(fault, SECTION_POINTER)))
     }
 
-    async fn list_owned(&self, scope: &CallScope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+    async fn list_owned(&self, scope: &CallScope, cursor: Option<&str>) -> Result<LabelledPage, Fault> {
         let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
         let page =
             self.shared.run(&self.plugin, "list_owned", Arc::clone(&call), SideEffects::None, async |pre, store| {
@@ -124,7 +124,7 @@ impl Driver for SandboxedDriver {
         };
         let page = page.map_err(|fault| finish_fault(&call, fault_from_wit(fault, SECTION_POINTER)))?;
         let owned = |machine: inventory::Owned| {
-            Ok(OwnedMachine {
+            Ok(LabelledMachine {
                 instance_id: call.sanitized(&machine.instance_id, MAX_ID_BYTES),
                 infrastructure_id: call.sanitized(&machine.infrastructure_id, MAX_ID_BYTES),
                 observed: observed_from_wit(&call, machine.observed)?,
@@ -136,7 +136,7 @@ impl Driver for SandboxedDriver {
             return Err(Fault::new(Reaction::Retry, "occopus.bad-answer", message));
         }
         let machines = page.machines.into_iter().map(owned).collect::<Result<_, _>>().map_err(as_retryable)?;
-        Ok(OwnedPage { machines, cursor: page.cursor })
+        Ok(LabelledPage { machines, cursor: page.cursor })
     }
 
     async fn check(&self, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {

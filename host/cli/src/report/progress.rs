@@ -166,7 +166,7 @@ impl ProgressTree {
             EventKind::NodeReplacing { node_id, node_name, message, .. } => {
                 self.instance(node_name, node_id).set_state("replacing", Tone::Busy, Some(message.clone()));
             }
-            EventKind::NodeRenewing { node_id, node_name, message } => {
+            EventKind::NodeReplacingDrifted { node_id, node_name, message } => {
                 self.instance(node_name, node_id).note = Some(format!("renewing: {message}"));
             }
             EventKind::Waiting { node_id, node_name, message } => {
@@ -204,7 +204,7 @@ impl ProgressTree {
         for action in &plan.actions {
             if let Some(id) = &action.instance {
                 let (state, tone) = match action.kind {
-                    ActionKind::Check | ActionKind::Renew => ("ready", Tone::Good),
+                    ActionKind::Check | ActionKind::ReplaceDrifted => ("ready", Tone::Good),
                     ActionKind::Create | ActionKind::Resume => ("known", Tone::Busy),
                     ActionKind::Replace => ("replacing", Tone::Busy),
                     ActionKind::Destroy => ("to remove", Tone::Busy),

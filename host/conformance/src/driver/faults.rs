@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use occopus_engine::ports::{Fault, Handle, ObservedMachine, OwnedPage, Phase, Reaction};
+use occopus_engine::ports::{Fault, Handle, LabelledPage, ObservedMachine, Phase, Reaction};
 
 use super::machines::Machines;
 use super::{CREATE_CHECK, DESTROY_CHECK};
@@ -64,7 +64,7 @@ pub(crate) async fn run(
 
 /// Returns true if an inventory wrongly lacks the machine of this id. On a cloud with other machines it may be on a
 /// later page.
-pub(super) fn is_missing_from(page: &OwnedPage, id: &str) -> bool {
+pub(super) fn is_missing_from(page: &LabelledPage, id: &str) -> bool {
     page.cursor.is_none() && !page.machines.iter().any(|one| one.instance_id == id)
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use occopus_engine::ports::{
-    CallScope, CreateRequest, Driver, Fault, Handle, ObservedMachine, OwnedMachine, Phase, Plugins, Reaction,
+    CallScope, CreateRequest, Driver, Fault, Handle, LabelledMachine, ObservedMachine, Phase, Plugins, Reaction,
 };
 use occopus_runtime::Runtime;
 use serde_json::Value;
@@ -198,14 +198,14 @@ impl<'a> Machines<'a> {
     }
 
     /// Returns all existing machines of these tests; `None` if the driver can't list them.
-    pub(crate) async fn list_owned(&self) -> Result<Option<Vec<OwnedMachine>>, Fault> {
+    pub(crate) async fn list_owned(&self) -> Result<Option<Vec<LabelledMachine>>, Fault> {
         let (mut owned, mut cursor) = (Vec::new(), None);
         loop {
             let page = match self.driver.list_owned(&self.scope(), cursor.as_deref()).await {
                 Err(fault) if fault.reaction == Reaction::Unsupported => return Ok(None),
                 page => page?,
             };
-            let ours = |one: &OwnedMachine| {
+            let ours = |one: &LabelledMachine| {
                 one.infrastructure_id == self.testbed.infrastructure && one.observed.phase != Phase::Gone
             };
             owned.extend(page.machines.into_iter().filter(ours));

@@ -68,7 +68,7 @@ impl ObserveBatcher {
         if first {
             let (queues, max_batch) = (self.queues.clone(), self.max_batch);
             let (driver, scope, clock) = (driver.clone(), scope.clone(), self.clock.clone());
-            let limiter = self.endpoints.endpoint_for(&scope.section).limiter.clone();
+            let limiter = self.endpoints.limits_for(&scope.section).limiter.clone();
             let dropped = self.cancel_on_drop.token().clone();
             tokio::spawn(async move {
                 tokio::select! {

@@ -14,7 +14,7 @@ use super::{RunContext, TaskError};
 use crate::error::FailureReason;
 use crate::event::EventKind;
 use crate::ports::{
-    CallScope, CreateRequest, Driver, Fault, Handle, ObservedMachine, OwnedMachine, OwnedPage, Reaction,
+    CallScope, CreateRequest, Driver, Fault, Handle, LabelledMachine, LabelledPage, ObservedMachine, Reaction,
 };
 use crate::state::InstanceRecord;
 
@@ -213,26 +213,26 @@ pub(super) async fn observe(
 
 /// Lists all machines with an ownership label, page by page. A page that fails with a fault that may pass is requested
 /// again for `timeout`.
-pub(crate) async fn list_owned(
+pub(crate) async fn list_labelled(
     ctx: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
     scope: &CallScope,
     timeout: Duration,
-) -> Result<Vec<OwnedMachine>, FailureReason> {
-    match list_owned_cancellable(ctx, driver, scope, timeout).await {
+) -> Result<Vec<LabelledMachine>, FailureReason> {
+    match list_labelled_cancellable(ctx, driver, scope, timeout).await {
         Ok(machines) => Ok(machines),
         Err(CallError::Failed(failed)) => Err(failed.into()),
         Err(CallError::Cancelled) => Err(Attempts::default().failed_call("list", cancelled_fault()).into()),
     }
 }
 
-/// Does the same as [`list_owned`], with a separate error if the run is cancelled.
-pub(super) async fn list_owned_cancellable(
+/// Does the same as [`list_labelled`], with a separate error if the run is cancelled.
+pub(super) async fn list_labelled_cancellable(
     ctx: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
     scope: &CallScope,
     timeout: Duration,
-) -> Result<Vec<OwnedMachine>, CallError> {
+) -> Result<Vec<LabelledMachine>, CallError> {
     let subject = CallSubject { node: &scope.context.node, instance: "", section: &scope.section, timeout };
     let (mut machines, mut cursor) = (Vec::new(), None::<String>);
     loop {
@@ -251,7 +251,7 @@ async fn list_page(
     scope: &CallScope,
     cursor: Option<&str>,
     subject: &CallSubject<'_>,
-) -> Result<OwnedPage, CallError> {
+) -> Result<LabelledPage, CallError> {
     let mut attempts = Attempts::default();
     loop {
         let admission = await_admission(ctx, subject, "list", Purpose::Query, &mut attempts).await?;
@@ -281,7 +281,7 @@ async fn await_admission(
     purpose: Purpose,
     attempts: &mut Attempts,
 ) -> Result<Admission, CallError> {
-    let endpoint = ctx.endpoints.endpoint_for(subject.section);
+    let endpoint = ctx.endpoints.limits_for(subject.section);
     let mut admission = pin!(async {
         if attempts.permit.is_none() {
             attempts.permit = endpoint.acquire_permit(purpose).await;

@@ -52,7 +52,7 @@ pub(crate) async fn bring_up_instance(
         EntryPoint::Resume(record) => record.replaces.clone(),
         EntryPoint::New | EntryPoint::Check(_) | EntryPoint::Replace(..) => None,
     };
-    let task = InstanceTask { ctx, desired, node, facts, replaces, doubtful: false };
+    let task = InstanceTask { ctx, desired, node, facts, replaces, has_lost_answer: false };
     match entry_point {
         EntryPoint::New | EntryPoint::CreateBeforeDestroy(_) => task.create(id, false).await,
         EntryPoint::Resume(record) => task.resume(record, id).await,
@@ -73,7 +73,7 @@ struct InstanceTask {
     /// The instance that this one replaces.
     replaces: Option<String>,
     /// Set if an earlier request for the instance may still arrive.
-    doubtful: bool,
+    has_lost_answer: bool,
 }
 
 /// The outcome of one implementation.
@@ -110,7 +110,7 @@ impl InstanceTask {
                     self.await_ready(record, phase).await
                 }
                 // No machine exists and none will appear, so the same id may be used again.
-                None => Self { doubtful: true, ..self }.create(record.id, true).await,
+                None => Self { has_lost_answer: true, ..self }.create(record.id, true).await,
             };
         }
         match observe_and_assess(&self.ctx, &self.desired, &mut record).await? {
@@ -243,15 +243,15 @@ impl InstanceTask {
             failing_since: None,
             unobserved: None,
             without_effect: false,
-            doubtful: self.doubtful,
+            has_lost_answer: self.has_lost_answer,
             replaces: self.replaces.clone(),
             created: now,
             since: now,
             running_at: None,
             ready_at: None,
             user_data_digest: None,
-            made: Some(self.desired.fingerprints.of_instance(node, index)),
-            mentions: Vec::new(),
+            fingerprints: Some(self.desired.fingerprints.of_instance(node, index)),
+            address_references: Vec::new(),
         }
     }
 
@@ -268,7 +268,7 @@ impl InstanceTask {
             // No machine was requested; a record of an earlier attempt may exist, and is marked as failed.
             Err(CallError::Failed(failed)) => return Err(self.record_failure(record, failed.into()).await),
         };
-        record.mentions = self.facts.references_in(&rendered);
+        record.address_references = self.facts.references_in(&rendered);
         if let Some(section) = rendered.resource {
             record.section = Arc::new(with_type(section, &implementation.resource));
         }
@@ -379,7 +379,7 @@ impl InstanceTask {
         fault: &Fault,
     ) -> Result<Option<ObservedMachine>, TaskError> {
         record.set_state(InstanceState::UnknownOutcome, self.ctx.now());
-        record.doubtful = true;
+        record.has_lost_answer = true;
         record.message = Some(fault.message.clone());
         let (node_id, node_name, message) = (record.id.clone(), record.node.clone(), fault.message.clone());
         self.ctx.journal.put_instance(record, vec![EventKind::NodeUnknown { node_id, node_name, message }]).await?;
@@ -395,7 +395,7 @@ impl InstanceTask {
     /// Finds the machine of an instance whose answer was lost, until no request for it can still arrive. The next
     /// implementation may be on another cloud, and its record says nothing of this one.
     async fn outlast_late_requests(&self, record: &InstanceRecord) -> Result<Option<ObservedMachine>, TaskError> {
-        if !record.doubtful {
+        if !record.has_lost_answer {
             return Ok(None);
         }
         let found = find_until_deadline(&self.ctx, record).await;

@@ -44,13 +44,13 @@ pub(super) enum Purpose {
 }
 
 /// A driver at one endpoint, for one run.
-pub(super) struct Endpoint {
+pub(super) struct EndpointLimits {
     pub(super) limiter: Arc<AdaptiveLimiter>,
     mutations: Arc<Semaphore>,
     queries: Arc<Semaphore>,
 }
 
-impl Endpoint {
+impl EndpointLimits {
     /// Waits for one of the run's own permits. It is kept while a call is repeated, so that queued calls have not
     /// failed yet.
     pub(super) async fn acquire_permit(&self, purpose: Purpose) -> Option<OwnedSemaphorePermit> {
@@ -67,7 +67,7 @@ impl Endpoint {
 pub(super) struct Endpoints {
     settings: Arc<Settings>,
     limiters: Arc<Limiters>,
-    all: Mutex<HashMap<String, Arc<Endpoint>>>,
+    all: Mutex<HashMap<String, Arc<EndpointLimits>>>,
 }
 
 impl Endpoints {
@@ -76,7 +76,7 @@ impl Endpoints {
     }
 
     /// Returns the endpoint of a `resource` section.
-    pub(super) fn endpoint_for(&self, section: &Value) -> Arc<Endpoint> {
+    pub(super) fn limits_for(&self, section: &Value) -> Arc<EndpointLimits> {
         let text = |key: &str| section.get(key).and_then(Value::as_str).unwrap_or_default();
         let key = format!("{} {}", text("type"), text("endpoint"));
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +85,7 @@ impl Endpoints {
         }
         let permits = || Arc::new(Semaphore::new(self.settings.calls_per_endpoint.max(1)));
         let limiter = self.limiters.get_or_create(&key, &self.settings);
-        let endpoint = Arc::new(Endpoint { limiter, mutations: permits(), queries: permits() });
+        let endpoint = Arc::new(EndpointLimits { limiter, mutations: permits(), queries: permits() });
         all.insert(key, endpoint.clone());
         endpoint
     }

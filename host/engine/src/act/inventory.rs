@@ -8,7 +8,7 @@ use super::remove::destroy;
 use super::{RunContext, TaskError};
 use crate::error::{EngineError, FailureReason};
 use crate::lease::JournalError;
-use crate::ports::{Driver, Fault, OwnedMachine, Phase, Reaction};
+use crate::ports::{Driver, Fault, LabelledMachine, Phase, Reaction};
 use crate::state::{InstanceRecord, digest};
 
 /// Pause before a list with unrecorded machines is fetched again, since lists may be late.
@@ -20,13 +20,14 @@ async fn list_machines(
     ctx: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
     record: &InstanceRecord,
-) -> Result<Option<Vec<OwnedMachine>>, CallError> {
+) -> Result<Option<Vec<LabelledMachine>>, CallError> {
     let scope = ctx.query_scope(record);
     let timeout = Duration::from_secs(record.health_check.timeout);
-    match calls::list_owned_cancellable(ctx, driver, &scope, timeout).await {
+    match calls::list_labelled_cancellable(ctx, driver, &scope, timeout).await {
         Ok(machines) => {
-            let ours =
-                |machine: &OwnedMachine| machine.infrastructure_id == ctx.id && machine.observed.phase != Phase::Gone;
+            let ours = |machine: &LabelledMachine| {
+                machine.infrastructure_id == ctx.id && machine.observed.phase != Phase::Gone
+            };
             Ok(Some(machines.into_iter().filter(ours).collect()))
         }
         Err(CallError::Failed(failed))
@@ -90,7 +91,7 @@ fn creation_failure(fault: Fault) -> FailureReason {
     calls::Attempts::default().failed_call("create", fault).into()
 }
 
-fn unrecorded_fault(ctx: &RunContext, record: &InstanceRecord, unrecorded: &[OwnedMachine]) -> Fault {
+fn unrecorded_fault(ctx: &RunContext, record: &InstanceRecord, unrecorded: &[LabelledMachine]) -> Fault {
     let names: Vec<_> = unrecorded.iter().map(|machine| machine.observed.handle.data.as_str()).take(5).collect();
     let (number, more) = (unrecorded.len(), if unrecorded.len() > names.len() { ", ..." } else { "" });
     let (machines, have) = if number == 1 { ("machine", "has") } else { ("machines", "have") };
@@ -108,7 +109,7 @@ fn unrecorded_fault(ctx: &RunContext, record: &InstanceRecord, unrecorded: &[Own
 #[derive(Default)]
 pub(crate) struct RemainingMachines {
     /// Machines with the label of the infrastructure and no record, each with an instance of the same access to the cloud.
-    pub(crate) machines: Vec<(InstanceRecord, OwnedMachine)>,
+    pub(crate) machines: Vec<(InstanceRecord, LabelledMachine)>,
     /// Reason why a cloud could not be called.
     pub(crate) unconfirmed: Option<String>,
 }
@@ -136,7 +137,7 @@ pub(crate) async fn list_remaining(
             }
         };
         // A list may show a removed machine for a while; the same handle means the same machine.
-        let is_removed = |machine: &OwnedMachine| {
+        let is_removed = |machine: &LabelledMachine| {
             let handle = Some(&machine.observed.handle);
             removed.iter().any(|record| record.id == machine.instance_id && record.handle.as_ref() == handle)
         };
@@ -157,7 +158,11 @@ pub(crate) async fn list_remaining(
 
 /// Removes a twin of an instance, left by a creation that the network delivered twice. Returns false if it remains: its
 /// driver does not find it by the instance's id (a copy that the user made, labels included), or could not remove it.
-async fn remove_twin(ctx: &Arc<RunContext>, record: &InstanceRecord, listed: &OwnedMachine) -> Result<bool, TaskError> {
+async fn remove_twin(
+    ctx: &Arc<RunContext>,
+    record: &InstanceRecord,
+    listed: &LabelledMachine,
+) -> Result<bool, TaskError> {
     let removed = async {
         let Some(found) = calls::find(ctx, record).await? else { return Ok(false) };
         if found.handle != listed.observed.handle {

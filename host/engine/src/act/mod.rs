@@ -2,6 +2,7 @@
 //! desired state and an instance's record; out come records, events and [`TaskError`]s. The order in which instances
 //! start is decided in `dispatch` and must not be known here.
 
+mod address_references;
 mod backoff;
 mod batcher;
 mod calls;
@@ -12,7 +13,6 @@ mod inventory;
 mod limiter;
 mod monotonic;
 mod output_tail;
-mod peers;
 mod rate_limit;
 mod readiness;
 mod remove;
@@ -27,12 +27,12 @@ use jiff::Timestamp;
 use occopus_model::{Infrastructure, Node};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use calls::list_owned;
+pub(crate) use address_references::PeerIndex;
+pub(crate) use calls::list_labelled;
 pub(crate) use context::{PeerFacts, instance_facts, machine_name};
 pub(crate) use create::{EntryPoint, bring_up_instance, with_type};
 pub(crate) use endpoints::Limiters;
 pub(crate) use inventory::{RemainingMachines, list_remaining};
-pub(crate) use peers::PeerIndex;
 pub(crate) use readiness::{Assessment, Death, elapsed};
 pub(crate) use remove::{RemovalOutcome, leftover, remove};
 pub(crate) use render::{RenderInput, render, render_checks};

@@ -279,7 +279,7 @@ impl<'a> Dispatcher<'a> {
         let node = self.desired.node(node).map(|node| node.name.clone()).unwrap_or_default();
         let fault =
             Fault::new(Reaction::GiveUp, "engine.panic", "internal error: the task that brings up this node panicked");
-        let reason = FailureReason::Call { call: "deploy".into(), fault, attempts: 1, seconds: 0 };
+        let reason = FailureReason::Call { call: "bring up".into(), fault, attempts: 1, seconds: 0 };
         let (instance, driver, origin) = Default::default();
         TaskError::Failed(Box::new(NodeFailure {
             node,

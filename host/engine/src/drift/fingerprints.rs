@@ -28,17 +28,17 @@ impl Fingerprints {
     /// Returns which parts have changed since an instance was created: "type", "variables", "definition". None of them
     /// if its record has no fingerprints.
     pub(crate) fn changes(&self, desired: &Infrastructure, node: &Node, record: &InstanceRecord) -> Vec<&'static str> {
-        let Some(made) = &record.made else { return Vec::new() };
+        let Some(created_from) = &record.fingerprints else { return Vec::new() };
         let mut changes = Vec::new();
-        if made.node_type != node.node_type {
+        if created_from.node_type != node.node_type {
             changes.push("type");
         }
-        if made.variables != fingerprint(&node.variables) {
+        if created_from.variables != fingerprint(&node.variables) {
             changes.push("variables");
         }
         // The implementation may have moved in the list of its type.
         let all = self.0.get(&node.node_type).map(Vec::as_slice).unwrap_or_default();
-        if !desired.candidates(node).any(|(at, _)| all.get(at) == Some(&made.definition)) {
+        if !desired.candidates(node).any(|(at, _)| all.get(at) == Some(&created_from.definition)) {
             changes.push("definition");
         }
         changes

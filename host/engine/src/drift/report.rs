@@ -56,7 +56,7 @@ impl<'a> DriftReport<'a> {
                 let changed: Vec<_> =
                     fingerprints.changes(desired, node, record).into_iter().map(str::to_owned).collect();
                 let gone = record
-                    .mentions
+                    .address_references
                     .iter()
                     .filter(|reference| !existing.contains(&(reference.node.as_str(), reference.address.as_str())));
                 let stale: Vec<_> = gone.map(|reference| reference.address.clone()).collect();

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::existing::put;
 use super::infrastructure::{join_leftovers, set_state};
 use super::removal::{RemovalReport, remove_all};
-use super::{Engine, check, retention, scale, suspend, view};
+use super::{Engine, check, owner_requests, retention, scale, view};
 use crate::act::{Death, DesiredState, EntryPoint, leftover};
 use crate::dispatch::{BringUp, BringUpOutcome, FailurePolicy, RunEnd, TaskSpec, bring_up, tear_down};
 use crate::error::EngineError;
@@ -65,7 +65,7 @@ impl Build<'_> {
         let before = previous.unwrap_or_else(|| now.clone());
         let mut actual = load_instances(store, self.id).await?;
         self.record_desired(&now, &before, &mut actual).await?;
-        suspend::sync_suspended(self.engine, self.lease, self.id).await?;
+        owner_requests::sync_suspended(self.engine, self.lease, self.id).await?;
         let infrastructure = &self.desired.infrastructure;
         let targets =
             scale::apply_requests(self.engine, self.lease, self.id, infrastructure, || actual.clone()).await?;
@@ -75,12 +75,12 @@ impl Build<'_> {
         self.lease.journal.emit(EventKind::Planned { plan: plan.clone() });
 
         let (tasks, surplus) = task_specs(&plan, &self.desired, actual);
-        let made = tasks.iter().flat_map(|task| match &task.entry_point {
+        let of_this_build = tasks.iter().flat_map(|task| match &task.entry_point {
             // Not healthy when this build began: whatever becomes of it is due to this build.
             EntryPoint::Resume(record) => vec![task.id.clone(), record.id.clone()],
             _ => vec![task.id.clone()],
         });
-        let made: HashSet<_> = made.collect();
+        let of_this_build: HashSet<_> = of_this_build.collect();
         let policy =
             if on_failure == OnFailure::Rollback { FailurePolicy::AbortAll } else { FailurePolicy::FinishStarted };
         let job = BringUp { tasks, already_ready: Vec::new(), on_failure: policy, replace_at_once: usize::MAX };
@@ -89,10 +89,12 @@ impl Build<'_> {
         match &brought_up.end {
             RunEnd::Done if brought_up.failures.is_empty() => self.finish(surplus, &targets).await,
             RunEnd::Done | RunEnd::Stopped if on_failure == OnFailure::Rollback => {
-                self.roll_back(&before, &made, brought_up).await
+                self.roll_back(&before, &of_this_build, brought_up).await
             }
             RunEnd::Done | RunEnd::Stopped => self.keep_for_inspection(brought_up).await,
-            RunEnd::Aborted => Err(EngineError::Stopped { rolled_back: false, left: self.unfinished(&made).await? }),
+            RunEnd::Aborted => {
+                Err(EngineError::Stopped { rolled_back: false, left: self.unfinished(&of_this_build).await? })
+            }
             RunEnd::JournalFailed(error) => Err(error.clone().into_error(self.id)),
         }
     }
@@ -171,7 +173,7 @@ impl Build<'_> {
     async fn roll_back(
         &self,
         before: &PreviousRecord,
-        made: &HashSet<String>,
+        of_this_build: &HashSet<String>,
         brought_up: BringUpOutcome,
     ) -> Result<(), EngineError> {
         let store = &*self.engine.store;
@@ -179,7 +181,7 @@ impl Build<'_> {
         let (gone, stay): (Vec<_>, Vec<_>) = load_instances(store, self.id)
             .await?
             .into_iter()
-            .partition(|record| made.contains(&record.id) || record.ready_at.is_none());
+            .partition(|record| of_this_build.contains(&record.id) || record.ready_at.is_none());
         self.write(Vec::new(), vec![EventKind::RollingBack { instances: gone.len() }]).await?;
         // Only a second request to stop cancels the rollback.
         let stop = StopSignal { graceful: CancellationToken::new(), immediate: self.stop.immediate.clone() };
@@ -188,7 +190,7 @@ impl Build<'_> {
         match torn_down.end {
             RunEnd::JournalFailed(error) => return Err(error.into_error(self.id)),
             RunEnd::Aborted => {
-                return Err(EngineError::Stopped { rolled_back: false, left: self.unfinished(made).await? });
+                return Err(EngineError::Stopped { rolled_back: false, left: self.unfinished(of_this_build).await? });
             }
             RunEnd::Done | RunEnd::Stopped => {}
         }
@@ -229,9 +231,10 @@ impl Build<'_> {
         Err(build_error(brought_up, true, left))
     }
 
-    pub(super) async fn unfinished(&self, made: &HashSet<String>) -> Result<Vec<Leftover>, EngineError> {
+    pub(super) async fn unfinished(&self, of_this_build: &HashSet<String>) -> Result<Vec<Leftover>, EngineError> {
         let records = load_instances(&*self.engine.store, self.id).await?;
-        let unfinished = records.iter().filter(|record| made.contains(&record.id) || record.ready_at.is_none());
+        let unfinished =
+            records.iter().filter(|record| of_this_build.contains(&record.id) || record.ready_at.is_none());
         Ok(unfinished.map(|record| leftover(record, format!("left {} when stopped", record.state))).collect())
     }
 
@@ -270,8 +273,8 @@ pub(super) fn task_specs(
             (ActionKind::Create, _) => EntryPoint::New,
             (ActionKind::Resume, Some(record)) => EntryPoint::Resume(record),
             (ActionKind::Check, Some(record)) if superseded.contains(&record.id) => continue,
-            // An instance to renew is checked first: if it is dead, it is replaced anyway.
-            (ActionKind::Check | ActionKind::Renew, Some(record)) => EntryPoint::Check(record),
+            // A drifted instance is checked first: if it is dead, it is replaced anyway.
+            (ActionKind::Check | ActionKind::ReplaceDrifted, Some(record)) => EntryPoint::Check(record),
             (ActionKind::Replace, Some(record)) => {
                 EntryPoint::Replace(record, Death { reason: action.reason.clone(), vanished: false })
             }

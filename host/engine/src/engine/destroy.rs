@@ -34,7 +34,7 @@ async fn destroy_owned(
     let records = load_instances(&*engine.store, id).await?;
     set_state(engine, lease, id, InfrastructureState::Destroying, None, Vec::new()).await?;
     let ctx = engine.run_context(id, lease, CancellationToken::new());
-    let RemovalReport { tear_down, strange, unconfirmed } = remove_all(&ctx, records, stop, &lease.lost).await;
+    let RemovalReport { tear_down, orphans, unconfirmed } = remove_all(&ctx, records, stop, &lease.lost).await;
     match tear_down.end {
         RunEnd::JournalFailed(error) => return Err(error.into_error(id)),
         RunEnd::Aborted => {
@@ -50,5 +50,5 @@ async fn destroy_owned(
         let message = format!("not removed: {}", join_leftovers(&tear_down.left));
         set_state(engine, lease, id, InfrastructureState::Destroying, Some(message), Vec::new()).await?;
     }
-    Ok(DestroyReport { id: id.into(), removed: tear_down.removed, left: tear_down.left, strange, unconfirmed })
+    Ok(DestroyReport { id: id.into(), removed: tear_down.removed, left: tear_down.left, orphans, unconfirmed })
 }

@@ -12,12 +12,12 @@ mod forget;
 mod infrastructure;
 mod maintain;
 mod orphans;
+mod owner_requests;
 mod preview;
 mod removal;
 mod retention;
 mod rollout;
 mod scale;
-mod suspend;
 mod view;
 
 use std::sync::Arc;
@@ -179,7 +179,7 @@ impl Engine {
     /// # Errors
     /// Fails if there is no such infrastructure, or if the store fails.
     pub async fn suspend(&self, id: &str) -> Result<(), EngineError> {
-        suspend::set_suspended(self, id, true).await
+        owner_requests::set_suspended(self, id, true).await
     }
 
     /// Resumes maintenance. Does nothing if it was not suspended.
@@ -187,7 +187,7 @@ impl Engine {
     /// # Errors
     /// Fails if there is no such infrastructure, or if the store fails.
     pub async fn resume(&self, id: &str) -> Result<(), EngineError> {
-        suspend::set_suspended(self, id, false).await
+        owner_requests::set_suspended(self, id, false).await
     }
 
     /// Requests the end of a hold: the next pass within ten minutes, in this process or another, replaces all instances
@@ -197,7 +197,7 @@ impl Engine {
     /// # Errors
     /// Fails if there is no such infrastructure, or if the store fails.
     pub async fn release(&self, id: &str) -> Result<(), EngineError> {
-        suspend::request_release(self, id).await
+        owner_requests::request_release(self, id).await
     }
 
     /// Requests that the owner, in this process or another, ends maintenance after its pass. Returns false if there is
@@ -206,7 +206,7 @@ impl Engine {
     /// # Errors
     /// Fails if there is no such infrastructure, or if the store fails.
     pub async fn detach(&self, id: &str) -> Result<bool, EngineError> {
-        suspend::request_detach(self, id).await
+        owner_requests::request_detach(self, id).await
     }
 
     /// Removes every node, dependents first. Instances that can't be removed are in the report.

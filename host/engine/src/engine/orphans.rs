@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, check};
-use crate::act::list_owned;
+use crate::act::list_labelled;
 use crate::error::{EngineError, FailureReason, NodeFailure};
 use crate::lease::InfrastructureLease;
 use crate::ports::{CallContext, CallScope, Phase, Reaction};
@@ -64,7 +64,7 @@ async fn sweep_owned(
             preview: false,
         };
         let scope = CallScope { context, section: Arc::new(section.clone()) };
-        let machines = list_owned(&ctx, &driver, &scope, engine.settings.query_timeout).await.map_err(failed)?;
+        let machines = list_labelled(&ctx, &driver, &scope, engine.settings.query_timeout).await.map_err(failed)?;
         let ours = machines.into_iter().filter(|machine| machine.infrastructure_id == id);
         for machine in ours.filter(|machine| machine.observed.phase != Phase::Gone) {
             let handle = machine.observed.handle.clone();

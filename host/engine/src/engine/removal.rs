@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::{RemainingMachines, RunContext, list_remaining};
 use crate::dispatch::{RunEnd, TearDownOutcome, tear_down};
-use crate::ports::OwnedMachine;
+use crate::ports::LabelledMachine;
 use crate::request::StopSignal;
 use crate::state::InstanceRecord;
 use crate::status::Orphan;
@@ -16,7 +16,7 @@ use crate::status::Orphan;
 pub(super) struct RemovalReport {
     pub(super) tear_down: TearDownOutcome,
     /// Machines with the ownership label of the infrastructure and without a record.
-    pub(super) strange: Vec<Orphan>,
+    pub(super) orphans: Vec<Orphan>,
     /// Reason why it could not be confirmed that nothing is left.
     pub(super) unconfirmed: Option<String>,
 }
@@ -33,7 +33,7 @@ pub(super) async fn remove_all(
 ) -> RemovalReport {
     let with_machine: Vec<_> = records.iter().filter(|record| !record.has_no_machine()).cloned().collect();
     let tear_down = tear_down(ctx, records, stop, lost).await;
-    let report = RemovalReport { tear_down, strange: Vec::new(), unconfirmed: None };
+    let report = RemovalReport { tear_down, orphans: Vec::new(), unconfirmed: None };
     if !matches!(report.tear_down.end, RunEnd::Done) {
         return report;
     }
@@ -48,8 +48,8 @@ pub(super) async fn remove_all(
     match remaining {
         Ok(RemainingMachines { machines, unconfirmed }) => {
             let orphan =
-                |(record, machine): (InstanceRecord, OwnedMachine)| Orphan::from_listed(record.driver(), machine);
-            RemovalReport { strange: machines.into_iter().map(orphan).collect(), unconfirmed, ..report }
+                |(record, machine): (InstanceRecord, LabelledMachine)| Orphan::from_listed(record.driver(), machine);
+            RemovalReport { orphans: machines.into_iter().map(orphan).collect(), unconfirmed, ..report }
         }
         Err(_) => with_unconfirmed(report, "stopped"),
     }

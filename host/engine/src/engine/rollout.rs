@@ -28,17 +28,18 @@ impl Build<'_> {
         // Instances that were found dead meanwhile are replaced by now, so others may refer to addresses that are gone.
         let options = PlanOptions { rollout: self.rollout, ..PlanOptions::for_targets(targets) };
         let plan = plan(&self.desired.infrastructure, &load_instances(store, self.id).await?, &options);
-        let mut renewals: Vec<_> = plan.actions.iter().filter(|action| action.kind == ActionKind::Renew).collect();
+        let mut drifted: Vec<_> =
+            plan.actions.iter().filter(|action| action.kind == ActionKind::ReplaceDrifted).collect();
         let rank: HashMap<_, _> = dependency_order(&self.desired.infrastructure.nodes)
             .into_iter()
             .enumerate()
             .map(|(rank, node)| (node.name.as_str(), rank))
             .collect();
-        renewals.sort_by_key(|action| rank.get(action.node.as_str()));
-        for action in renewals {
+        drifted.sort_by_key(|action| rank.get(action.node.as_str()));
+        for action in drifted {
             let (Some(node), Some(old)) = (self.desired.index(&action.node), &action.instance) else { continue };
             let ready = load_instances(store, self.id).await?.into_iter().filter(InstanceRecord::was_ready).collect();
-            let event = EventKind::NodeRenewing {
+            let event = EventKind::NodeReplacingDrifted {
                 node_id: old.clone(),
                 node_name: action.node.clone(),
                 message: action.reason.clone(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
 
 use crate::error::{EngineError, FailureReason};
-use crate::ports::{OwnedMachine, Store};
+use crate::ports::{LabelledMachine, Store};
 use crate::state::load_instances;
 
 /// The outcome of one comparison: the reason why no machine may be created, if there is one.
@@ -61,13 +61,16 @@ impl KnownInstances {
     ///
     /// # Errors
     /// Fails if the records cannot be read from the store.
-    pub(crate) async fn without_record(&self, machines: Vec<OwnedMachine>) -> Result<Vec<OwnedMachine>, EngineError> {
+    pub(crate) async fn without_record(
+        &self,
+        machines: Vec<LabelledMachine>,
+    ) -> Result<Vec<LabelledMachine>, EngineError> {
         if machines.is_empty() {
             return Ok(machines);
         }
         let known = load_instances(&*self.store, &self.id).await?;
         let known: HashSet<_> = known.iter().map(|record| record.id.as_str()).collect();
-        let is_unrecorded = |machine: &OwnedMachine| {
+        let is_unrecorded = |machine: &LabelledMachine| {
             !known.contains(machine.instance_id.as_str()) && !self.was_removed(&machine.instance_id)
         };
         Ok(machines.into_iter().filter(is_unrecorded).collect())

@@ -180,15 +180,11 @@ async fn claim_ownership(
                 }
                 let dead = settings.holder_is_dead.as_ref().is_some_and(|is_dead| is_dead(&found.owner.holder));
                 if !dead {
-                    return Err(owned_error(id, found.owner));
+                    return Err(EngineError::owned(id, found.owner));
                 }
                 entry.modified
             }
         };
     }
-    Err(owned_error(id, Owner { holder: "several processes in turn".into(), since: record.owner.since }))
-}
-
-fn owned_error(id: &str, owner: Owner) -> EngineError {
-    EngineError::Owned { id: id.into(), holder: owner.holder, since: owner.since }
+    Err(EngineError::owned(id, Owner { holder: "several processes in turn".into(), since: record.owner.since }))
 }

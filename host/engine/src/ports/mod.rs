@@ -10,9 +10,9 @@ pub use clock::{Clock, SystemClock};
 pub use fault::{Detail, Fault, Reaction};
 pub use plugins::{
     Address, CallContext, CallScope, CheckResult, ConfigManager, ContextRequest, Contextualiser, CreateRequest, Driver,
-    Handle, HealthChecker, HealthTarget, InstanceFacts, MAX_OUTPUT_BYTES, MAX_OUTPUT_LINES, ObservedMachine,
-    OfflinePlugins, OpenDecisions, OwnedMachine, OwnedPage, Phase, Plugins, ProgressCallback, Rendered, Renderers,
-    Verdict, Warning,
+    Handle, HealthChecker, HealthTarget, InstanceFacts, LabelledMachine, LabelledPage, MAX_OUTPUT_BYTES,
+    MAX_OUTPUT_LINES, ObservedMachine, OfflinePlugins, OpenDecisions, Phase, Plugins, ProgressCallback, Rendered,
+    Renderers, Verdict, Warning,
 };
 pub use store::{
     Change, Changes, CommitOutcome, Compare, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write,

@@ -178,7 +178,7 @@ pub struct ObservedMachine {
 
 /// A machine that carries an ownership label.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnedMachine {
+pub struct LabelledMachine {
     /// Id of the instance in the label.
     pub instance_id: String,
     /// Id of the infrastructure in the label.
@@ -189,9 +189,9 @@ pub struct OwnedMachine {
 
 /// A page of the machines that carry an ownership label.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnedPage {
+pub struct LabelledPage {
     /// Machines of this page.
-    pub machines: Vec<OwnedMachine>,
+    pub machines: Vec<LabelledMachine>,
     /// Cursor of the next page; `None` on the last one.
     pub cursor: Option<String>,
 }
@@ -223,7 +223,7 @@ pub trait Driver: Send + Sync {
     ///
     /// # Errors
     /// Fails with [`Reaction::Unsupported`] if the driver cannot list, or with another reaction if the call fails.
-    async fn list_owned(&self, _scope: &CallScope, _cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+    async fn list_owned(&self, _scope: &CallScope, _cursor: Option<&str>) -> Result<LabelledPage, Fault> {
         Err(Fault::new(Reaction::Unsupported, "driver.no-inventory", "this driver can't list its machines"))
     }
     /// Returns everything in a request that `create` would refuse without a call to the cloud; pointers start at the

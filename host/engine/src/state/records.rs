@@ -153,8 +153,8 @@ pub(crate) struct InstanceRecord {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) without_effect: bool,
     /// Set if an answer about it was lost: a request for it may still arrive, whatever the outcome of later ones.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) doubtful: bool,
+    #[serde(rename = "doubtful", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) has_lost_answer: bool,
     /// Id of the instance that this one replaces, which is removed once this one is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replaces: Option<String>,
@@ -168,11 +168,11 @@ pub(crate) struct InstanceRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) user_data_digest: Option<String>,
     /// Fingerprints of the input; absent in records of older versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) made: Option<InstanceFingerprints>,
+    #[serde(rename = "made", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fingerprints: Option<InstanceFingerprints>,
     /// Addresses of other instances in its rendered input.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) mentions: Vec<AddressReference>,
+    #[serde(rename = "mentions", default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) address_references: Vec<AddressReference>,
 }
 
 /// Fingerprints of the input that an instance was created from.
@@ -207,7 +207,7 @@ impl InstanceRecord {
     /// Returns whether it is certain that no machine exists: the create call failed for good, or has had no effect so
     /// far, and no answer was lost.
     pub(crate) fn has_no_machine(&self) -> bool {
-        (self.state == InstanceState::Failed || self.without_effect) && self.handle.is_none() && !self.doubtful
+        (self.state == InstanceState::Failed || self.without_effect) && self.handle.is_none() && !self.has_lost_answer
     }
 
     /// Returns whether a machine may exist whose reference is not known.
@@ -324,6 +324,23 @@ impl Hasher for FnvHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stored_fields_keep_the_names_of_older_versions() {
+        let stored = serde_json::json!({
+            "id": "1", "node": "web", "state": "pending", "depends_on": [], "implementation": 0,
+            "section": {"type": "fake"}, "health_check": {"checks": {}, "timeout": 60}, "addresses": [],
+            "attributes": [], "created": "2026-01-01T00:00:00Z", "since": "2026-01-01T00:00:00Z", "doubtful": true,
+            "made": {"node_type": "small", "variables": "v", "definition": "d"},
+            "mentions": [{"node": "db", "address": "10.0.0.1"}],
+        });
+        let record: InstanceRecord = serde_json::from_value(stored.clone()).unwrap();
+        assert!(record.has_lost_answer && record.fingerprints.is_some() && record.address_references.len() == 1);
+        let written = serde_json::to_value(record).unwrap();
+        for (key, value) in stored.as_object().unwrap() {
+            assert_eq!(&written[key], value, "{key}");
+        }
+    }
 
     #[test]
     fn a_record_that_can_not_be_written_is_an_error_and_not_empty() {

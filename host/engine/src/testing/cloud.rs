@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::ports::{
     Address, CallScope, CheckResult, ContextRequest, Contextualiser, CreateRequest, Detail, Driver, Fault, Handle,
-    HealthChecker, HealthTarget, ObservedMachine, OfflinePlugins, OwnedMachine, OwnedPage, Phase, Plugins, Reaction,
-    Rendered, Renderers, Verdict,
+    HealthChecker, HealthTarget, LabelledMachine, LabelledPage, ObservedMachine, OfflinePlugins, Phase, Plugins,
+    Reaction, Rendered, Renderers, Verdict,
 };
 use crate::state::digest;
 
@@ -422,22 +422,22 @@ impl Driver for FakeCloud {
         Ok(answers.collect())
     }
 
-    async fn list_owned(&self, _scope: &CallScope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+    async fn list_owned(&self, _scope: &CallScope, cursor: Option<&str>) -> Result<LabelledPage, Fault> {
         // Pages of two.
         let after: u64 = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
         let state = self.lock();
         if state.is_hidden {
-            return Ok(OwnedPage { machines: Vec::new(), cursor: None });
+            return Ok(LabelledPage { machines: Vec::new(), cursor: None });
         }
         let machines: Vec<_> = state.machines.range(after + 1..).take(2).map(|(_, machine)| machine).collect();
         let last = machines.last().filter(|last| state.machines.range(last.number + 1..).next().is_some());
         let cursor = last.map(|last| last.number.to_string());
-        let owned = |machine: &&Machine| OwnedMachine {
+        let owned = |machine: &&Machine| LabelledMachine {
             instance_id: machine.instance.clone(),
             infrastructure_id: machine.infrastructure.clone(),
             observed: state.observed(machine),
         };
-        Ok(OwnedPage { machines: machines.iter().map(owned).collect(), cursor })
+        Ok(LabelledPage { machines: machines.iter().map(owned).collect(), cursor })
     }
 
     async fn destroy(&self, scope: &CallScope, handle: &Handle) -> Result<(), Fault> {

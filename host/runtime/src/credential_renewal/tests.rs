@@ -96,9 +96,9 @@ impl Driver for Cloud {
         self.answer_call("destroy")
     }
 
-    async fn list_owned(&self, _: &CallScope, _: Option<&str>) -> Result<OwnedPage, Fault> {
+    async fn list_owned(&self, _: &CallScope, _: Option<&str>) -> Result<LabelledPage, Fault> {
         self.answer_call("list")?;
-        Ok(OwnedPage { machines: Vec::new(), cursor: None })
+        Ok(LabelledPage { machines: Vec::new(), cursor: None })
     }
 }
 

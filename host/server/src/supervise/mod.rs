@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use occopus::Occopus;
 use occopus_engine::ports::{Store, StoreError};
-use occopus_engine::{Engine, Owner, WakeSignal};
+use occopus_engine::{Engine, EngineError, WakeSignal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -209,10 +209,9 @@ impl SupervisorInner {
 
     /// Returns a message about another process that owns the infrastructure, if there is one.
     async fn other_owner(&self, id: &str) -> Option<String> {
-        let Owner { holder, since } = self.engine.owner(id).await.ok()??;
+        let owner = self.engine.owner(id).await.ok()??;
         // A dead owner is succeeded at once.
-        (!occopus::holder_is_dead(&holder))
-            .then(|| format!("infrastructure {id} is owned by {holder} since {since:.0}"))
+        (!occopus::holder_is_dead(&owner.holder)).then(|| EngineError::owned(id, owner).to_string())
     }
 
     /// Waits for this time, or until the task is woken or the service shuts down.

@@ -174,10 +174,9 @@ impl SupervisorInner {
             }
             Err(RunError::Open(error)) => OperationOutcome::Failed(Box::new((*error).into())),
             Err(RunError::Engine(error)) => match *error {
-                EngineError::Owned { holder, since, .. } => {
-                    OperationOutcome::Retry(format!("infrastructure {id} is owned by {holder} since {since}"))
+                EngineError::Owned { .. } | EngineError::LeaseLost { .. } | EngineError::Store { .. } => {
+                    OperationOutcome::Retry(error.to_string())
                 }
-                EngineError::LeaseLost { .. } | EngineError::Store { .. } => OperationOutcome::Retry(error.to_string()),
                 EngineError::Stopped { .. } if stopped != StopCause::NotStopped => OperationOutcome::Abandoned,
                 error => OperationOutcome::Failed(Box::new(error.into())),
             },

@@ -88,7 +88,7 @@ fn may_start(situation: &Situation<'_>, action: &Action, room: usize) -> bool {
                 && !action.instance.as_ref().is_some_and(is_unobserved)
         }
         ActionKind::Create => !(situation.is_backing_off)(&action.node),
-        ActionKind::Resume | ActionKind::Check | ActionKind::Renew | ActionKind::Destroy => true,
+        ActionKind::Resume | ActionKind::Check | ActionKind::ReplaceDrifted | ActionKind::Destroy => true,
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::build::task_specs;
 use super::super::existing::{load_existing, put};
-use super::super::{Engine, check, scale, suspend, view};
+use super::super::{Engine, check, owner_requests, scale, view};
 use super::decide::{Decision, Situation, decide};
 use super::healing::{HealingJob, HealingJobs, JobClaim, JobOutcome};
 use super::hold::{DeathTally, HealingLimits, HoldPolicy};
@@ -130,13 +130,13 @@ impl<'a> Reconciler<'a> {
         let mut last_survey = self.engine.clock.uptime();
         loop {
             let begun = self.engine.clock.uptime();
-            if suspend::is_detach_requested(self.engine, self.lease, self.id).await? {
+            if owner_requests::is_detach_requested(self.engine, self.lease, self.id).await? {
                 break;
             }
-            if !suspend::sync_suspended(self.engine, self.lease, self.id).await? {
+            if !owner_requests::sync_suspended(self.engine, self.lease, self.id).await? {
                 // Frequent requests must not keep surveys from being completed.
                 let is_interruptible = cyclic.is_some_and(|pause| begun.saturating_sub(last_survey) < pause * 2);
-                let requested = suspend::pending_release(self.engine, self.lease, self.id).await?;
+                let requested = owner_requests::pending_release(self.engine, self.lease, self.id).await?;
                 let requested = requested.filter(|revision| self.accepted_release != Some(*revision));
                 match self.run_pass(spread, is_interruptible, options.release || requested.is_some()).await? {
                     Some(SurveyExtent::Complete) => {
@@ -173,7 +173,7 @@ impl<'a> Reconciler<'a> {
         let is_done = !self.stop.graceful.is_cancelled()
             && self.hold_policy.is_release_complete(&self.deaths, self.healing.claims());
         if let Some(revision) = self.accepted_release.filter(|_| is_done) {
-            suspend::clear_release(self.engine, self.lease, self.id, revision).await?;
+            owner_requests::clear_release(self.engine, self.lease, self.id, revision).await?;
             self.accepted_release = None;
         }
         Ok(())
