@@ -8,6 +8,7 @@ mod check;
 mod compile;
 mod credentials;
 mod definitions;
+mod dependency_order;
 mod description;
 mod diagnostic;
 mod document;
@@ -21,6 +22,7 @@ mod yaml;
 pub use compile::{CompileInput, Compiled, compile, compile_document};
 pub use credentials::{AmbiguousCredentials, AuthData, Credential, CredentialsReading, Secret, Tls};
 pub use definitions::{read_definition_document, read_definitions, read_definitions_document};
+pub use dependency_order::{dependency_depths, dependency_positions};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use document::{document, document_of_definitions};
 pub use infrastructure::{

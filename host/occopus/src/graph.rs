@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use occopus_engine::{NodeStatus, Status};
-use occopus_model::{Infrastructure, Node};
+use occopus_model::{Infrastructure, Node, dependency_depths, dependency_positions};
 
 use drawing::{NodeBox, TextLine, TextStyle};
 use tone::Tone;
@@ -34,7 +34,7 @@ pub enum TooLarge {
 /// dependencies.
 pub fn text(infrastructure: &Infrastructure) -> String {
     let nodes: Vec<_> = infrastructure.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on[..])).collect();
-    let depths = depths(&nodes);
+    let depths = depths(&dependency_positions(&nodes));
     let mut order: Vec<_> = infrastructure.nodes.iter().zip(&depths).collect();
     order.sort_by_key(|(_, depth)| **depth);
     let widest = order.iter().map(|(node, _)| label(node).chars().count()).max().unwrap_or_default();
@@ -171,15 +171,14 @@ fn arrows(nodes: &[(&str, &[String])]) -> Result<(Vec<(usize, usize)>, usize), T
     if nodes.len() > MAX_DRAWN_NODES {
         return Err(TooLarge::Nodes(nodes.len()));
     }
-    let index: HashMap<_, _> = nodes.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
-    let arrows: Vec<_> = nodes
+    let needs = dependency_positions(nodes);
+    let arrows: Vec<_> = needs
         .iter()
         .enumerate()
-        .flat_map(|(from, (_, needs))| needs.iter().map(move |needed| (from, needed.as_str())))
-        .filter_map(|(from, needed)| Some((from, *index.get(needed)?)))
+        .flat_map(|(from, needs)| needs.iter().map(move |to| (from, *to)))
         .filter(|(from, to)| from != to)
         .collect();
-    let depths = depths(nodes);
+    let depths = depths(&needs);
     let edge_segments = arrows.iter().map(|(from, to)| depths[*from].saturating_sub(depths[*to])).sum();
     if edge_segments > MAX_EDGE_SEGMENTS {
         return Err(TooLarge::Dependencies(arrows.len()));
@@ -201,27 +200,7 @@ fn edges(infrastructure: &Infrastructure) -> impl Iterator<Item = (&Node, &str)>
     infrastructure.nodes.iter().flat_map(|node| node.depends_on.iter().map(move |needed| (node, needed.as_str())))
 }
 
-/// Returns for each node the length of the longest path to a node without dependencies. The graph has no cycles.
-fn depths(nodes: &[(&str, &[String])]) -> Vec<usize> {
-    let index: HashMap<_, _> = nodes.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
-    let mut waits_for = vec![0; nodes.len()];
-    let mut dependents = vec![Vec::new(); nodes.len()];
-    for (at, (_, needs)) in nodes.iter().enumerate() {
-        for needed in needs.iter().filter_map(|name| index.get(name.as_str())) {
-            waits_for[at] += 1;
-            dependents[*needed].push(at);
-        }
-    }
-    let mut depths = vec![0; nodes.len()];
-    let mut free: Vec<_> = (0..nodes.len()).filter(|at| waits_for[*at] == 0).collect();
-    while let Some(at) = free.pop() {
-        for dependent in std::mem::take(&mut dependents[at]) {
-            depths[dependent] = depths[dependent].max(depths[at] + 1);
-            waits_for[dependent] -= 1;
-            if waits_for[dependent] == 0 {
-                free.push(dependent);
-            }
-        }
-    }
-    depths
+/// Returns the depths of nodes. The graph has no cycles.
+fn depths(needs: &[Vec<usize>]) -> Vec<usize> {
+    dependency_depths(needs).into_iter().map(Option::unwrap_or_default).collect()
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use occopus_model::{Implementation, Node};
+use occopus_model::{Implementation, Node, section_type};
 use serde_json::Value;
 
 use super::calls::{self, Attempts, CallError, FailedCall};
@@ -478,8 +478,8 @@ impl From<FailedCall> for FailureReason {
 
 /// Returns a rendered section with the `type` of the original, which selects the driver.
 pub(crate) fn with_type(mut section: Value, original: &Value) -> Value {
-    if let (Some(section), Some(kind)) = (section.as_object_mut(), original.get("type")) {
-        section.insert("type".into(), kind.clone());
+    if let (Some(section), Some(kind)) = (section.as_object_mut(), section_type(original)) {
+        section.insert("type".into(), kind.into());
     }
     section
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use occopus_model::section_type;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -77,8 +78,8 @@ impl Endpoints {
 
     /// Returns the endpoint of a `resource` section.
     pub(super) fn limits_for(&self, section: &Value) -> Arc<EndpointLimits> {
-        let text = |key: &str| section.get(key).and_then(Value::as_str).unwrap_or_default();
-        let key = format!("{} {}", text("type"), text("endpoint"));
+        let endpoint = section.get("endpoint").and_then(Value::as_str).unwrap_or_default();
+        let key = format!("{} {endpoint}", section_type(section).unwrap_or_default());
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = all.get(&key) {
             return endpoint.clone();

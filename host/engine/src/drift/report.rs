@@ -1,9 +1,9 @@
 //! Report of the healthy instances that have drifted.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
-use occopus_model::{Infrastructure, Node};
+use occopus_model::{Infrastructure, Node, dependency_depths, dependency_positions};
 
 use super::Fingerprints;
 use crate::plan::Rollout;
@@ -92,24 +92,9 @@ impl InstanceDrift {
 
 /// Returns the nodes, each after those that it depends on.
 pub(crate) fn dependency_order(nodes: &[Node]) -> Vec<&Node> {
-    let index: HashMap<_, _> = nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
-    let mut waits_for: Vec<_> = nodes.iter().map(|node| node.depends_on.len()).collect();
-    let mut dependents = vec![Vec::new(); nodes.len()];
-    for (at, node) in nodes.iter().enumerate() {
-        for dependee in node.depends_on.iter().filter_map(|name| index.get(name.as_str())) {
-            dependents[*dependee].push(at);
-        }
-    }
-    let mut free: VecDeque<_> = (0..nodes.len()).filter(|at| waits_for[*at] == 0).collect();
-    let mut ordered = Vec::with_capacity(nodes.len());
-    while let Some(at) = free.pop_front() {
-        ordered.push(&nodes[at]);
-        for dependent in &dependents[at] {
-            waits_for[*dependent] -= 1;
-            if waits_for[*dependent] == 0 {
-                free.push_back(*dependent);
-            }
-        }
-    }
-    ordered
+    let links: Vec<_> = nodes.iter().map(|node| (node.name.as_str(), &node.depends_on[..])).collect();
+    let depths = dependency_depths(&dependency_positions(&links));
+    let mut ordered: Vec<_> = nodes.iter().zip(depths).collect();
+    ordered.sort_by_key(|(_, depth)| *depth);
+    ordered.into_iter().map(|(node, _)| node).collect()
 }

@@ -1,8 +1,10 @@
 //! Checks of requests, before anything is written or called.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use occopus_model::{Implementation, Infrastructure, InstanceLimits, Node, section_type};
+use occopus_model::{
+    Implementation, Infrastructure, InstanceLimits, Node, dependency_depths, dependency_positions, section_type,
+};
 
 use crate::error::EngineError;
 use crate::plan::Targets;
@@ -83,45 +85,33 @@ pub(super) fn instances(nodes: &[Node], targets: &Targets, limits: InstanceLimit
 /// Checks names, limits and dependencies of the nodes. A compiled description has passed this already; those of other
 /// callers of the library may not have.
 pub(super) fn graph(nodes: &[Node]) -> Result<(), EngineError> {
-    let mut index_of = HashMap::new();
-    for (index, node) in nodes.iter().enumerate() {
-        if index_of.insert(node.name.as_str(), index).is_some() {
+    let mut names = HashSet::new();
+    for node in nodes {
+        if !names.insert(node.name.as_str()) {
             return Err(invalid(format!("two nodes have the name {}", node.name)));
         }
         if node.scaling.min < 1 || node.scaling.max < node.scaling.min {
             return Err(invalid(format!("node {}: its scaling limits must be 1 <= min <= max", node.name)));
         }
     }
-    let mut waits_for = vec![0_usize; nodes.len()];
-    let mut dependents = vec![Vec::new(); nodes.len()];
-    for (index, node) in nodes.iter().enumerate() {
+    for node in nodes {
         let mut seen = HashSet::new();
         for name in &node.depends_on {
-            let Some(dependee) = index_of.get(name.as_str()) else {
+            if !names.contains(name.as_str()) {
                 return Err(invalid(format!("node {} depends on {name}, which does not exist", node.name)));
-            };
+            }
             if !seen.insert(name) {
                 return Err(invalid(format!("node {} depends on {name} twice", node.name)));
             }
-            waits_for[index] += 1;
-            dependents[*dependee].push(index);
         }
     }
-    let mut free: Vec<_> = (0..nodes.len()).filter(|index| waits_for[*index] == 0).collect();
-    let mut reached = 0;
-    while let Some(index) = free.pop() {
-        reached += 1;
-        for dependent in &dependents[index] {
-            waits_for[*dependent] -= 1;
-            if waits_for[*dependent] == 0 {
-                free.push(*dependent);
-            }
-        }
-    }
-    if reached == nodes.len() {
+    let links: Vec<_> = nodes.iter().map(|node| (node.name.as_str(), &node.depends_on[..])).collect();
+    let depths = dependency_depths(&dependency_positions(&links));
+    let cycle: Vec<_> =
+        links.iter().zip(&depths).filter(|(_, depth)| depth.is_none()).map(|((name, _), _)| *name).collect();
+    if cycle.is_empty() {
         return Ok(());
     }
-    let cycle: Vec<_> = nodes.iter().zip(&waits_for).filter(|(_, n)| **n > 0).map(|(node, _)| &*node.name).collect();
     Err(invalid(format!("these nodes are part of a dependency cycle, or depend on one: {}", cycle.join(", "))))
 }
 

@@ -1,5 +1,6 @@
-//! The order of the dependencies, and their cycles.
+//! Cycles of the dependencies.
 
+use crate::dependency_order::dependency_depths;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::infrastructure::Node;
 use crate::yaml::Span;
@@ -31,49 +32,26 @@ pub(super) fn check(edges: &[Edge], nodes: &mut [Node], diagnostics: &mut Diagno
 /// Returns cycles that have no node in common, so that each is worth a message. Each begins with its first node.
 fn cycles(mut needs: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
     let mut found = Vec::new();
-    let mut is_left = vec![true; needs.len()];
     loop {
-        remove_acyclic(&mut needs, &mut is_left);
-        // Each remaining node needs a remaining one, so following them ends in a cycle.
-        let Some(start) = is_left.iter().position(|left| *left) else { return found };
+        let depths = dependency_depths(&needs);
+        // Each node without a depth needs another one, so following them ends in a cycle.
+        let Some(start) = depths.iter().position(Option::is_none) else { return found };
         let mut seen = vec![None; needs.len()];
         let (mut path, mut at) = (Vec::new(), start);
         while seen[at].is_none() {
             seen[at] = Some(path.len());
             path.push(at);
-            let Some(next) = needs[at].iter().find(|dependee| is_left[**dependee]) else { return found };
+            let Some(next) = needs[at].iter().find(|dependee| depths[**dependee].is_none()) else { return found };
             at = *next;
         }
         let mut cycle = path.split_off(seen[at].unwrap_or_default());
+        // Reported: the others are looked for in what remains.
         for node in &cycle {
-            is_left[*node] = false;
+            needs[*node].clear();
         }
         let first = cycle.iter().enumerate().min_by_key(|(_, node)| **node).map_or(0, |(place, _)| place);
         cycle.rotate_left(first);
         found.push(cycle);
-    }
-}
-
-/// Removes nodes without remaining dependencies until none is left.
-fn remove_acyclic(needs: &mut [Vec<usize>], is_left: &mut [bool]) {
-    let mut dependents = vec![Vec::new(); needs.len()];
-    let mut missing = vec![0_usize; needs.len()];
-    for (node, dependees) in needs.iter_mut().enumerate().filter(|(node, _)| is_left[*node]) {
-        dependees.retain(|dependee| is_left[*dependee]);
-        missing[node] = dependees.len();
-        for dependee in dependees {
-            dependents[*dependee].push(node);
-        }
-    }
-    let mut ready: Vec<_> = (0..needs.len()).filter(|node| is_left[*node] && missing[*node] == 0).collect();
-    while let Some(node) = ready.pop() {
-        is_left[node] = false;
-        for dependent in &dependents[node] {
-            missing[*dependent] -= 1;
-            if missing[*dependent] == 0 {
-                ready.push(*dependent);
-            }
-        }
     }
 }
 
