@@ -80,7 +80,7 @@ impl Testbed {
         };
         let runtime = self::runtime(subject, grants()?, &fixture.auth_data)?;
         for runtime in [Some(&runtime), unauthorized_runtime.as_ref()].into_iter().flatten() {
-            runtime.preload(&[(info.kind, description.keyword.clone())], &|_| {})?;
+            runtime.preload(&[(info.kind, description.keyword.clone())], |_| {}).await?;
         }
         let servers = start_servers(&fixture, ports, path).await?;
         Ok(Self {

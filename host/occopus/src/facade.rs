@@ -108,15 +108,19 @@ impl Occopus {
     /// # Errors
     /// Fails if the store or the plugin runtime cannot be opened.
     pub async fn engine(&self) -> Result<Engine, OpenError> {
-        self.engine_over(self.store().await?).await
+        let engine = Engine::new(self.plugins().await?, self.store().await?, Arc::new(SystemClock));
+        Ok(engine.with_settings(engine_settings(&self.config)))
     }
 
-    /// Returns an engine with all plugins over another store, such as a wrapper of [`Occopus::store`].
+    /// Returns an engine with all plugins over another store, such as a wrapper of [`Occopus::store`]. Does not wait until the
+    /// plugins have described themselves, so that a service can answer meanwhile: await [`Occopus::runtime`] before a call
+    /// that needs a plugin.
     ///
     /// # Errors
     /// Fails if the plugin runtime cannot be opened.
     pub async fn engine_over(&self, store: Arc<dyn Store>) -> Result<Engine, OpenError> {
-        let engine = Engine::new(self.plugins().await?, store, Arc::new(SystemClock));
+        let plugins = AllPlugins { in_process: self.in_process.clone(), runtime: self.open_runtime().await? };
+        let engine = Engine::new(Arc::new(plugins), store, Arc::new(SystemClock));
         Ok(engine.with_settings(engine_settings(&self.config)))
     }
 
@@ -143,22 +147,31 @@ impl Occopus {
         webhooks: &[Webhook],
         events: UnboundedReceiver<Event>,
     ) -> Result<(UnboundedReceiver<Event>, WebhookNotifier), OpenError> {
-        let (engine, runtime) = (self.reader().await?, self.runtime().await?);
+        let (engine, runtime) = (self.reader().await?, self.open_runtime().await?);
         Ok(WebhookNotifier::start(&engine, &runtime, &*self.credentials, id, webhooks, events).await)
     }
 
-    /// Returns the plugin runtime with all bundled and installed plugins. Files that cannot be read are logged and left out.
+    /// Returns the plugin runtime with all bundled and installed plugins, once each has described itself. Files that cannot
+    /// be read are logged and left out.
     ///
     /// # Errors
     /// Fails if the runtime cannot be started.
     pub async fn runtime(&self) -> Result<Arc<Runtime>, OpenError> {
-        let open = async || -> Result<_, OpenError> {
-            let (sources, unreadable) =
-                plugin_sources::collect_sources(&self.config.plugin_directories, &self.config.installed);
-            for message in unreadable {
-                tracing::warn!("{message}");
-            }
-            self.runtime_of_sources(sources)
+        let runtime = self.open_runtime().await?;
+        runtime.describe_plugins().await;
+        Ok(runtime)
+    }
+
+    /// Returns the plugin runtime, in which not every plugin may have described itself.
+    async fn open_runtime(&self) -> Result<Arc<Runtime>, OpenError> {
+        let open = async || {
+            let (directories, installed) = (self.config.plugin_directories.clone(), self.config.installed.clone());
+            self.runtime_of(move || {
+                let (sources, unreadable) = plugin_sources::collect_sources(&directories, &installed);
+                unreadable.iter().for_each(|message| tracing::warn!("{message}"));
+                Ok(sources)
+            })
+            .await
         };
         Ok(self.runtime.get_or_try_init(open).await?.clone())
     }
@@ -168,11 +181,10 @@ impl Occopus {
     /// # Errors
     /// Returns [`RuntimeError::Unreadable`] if the file cannot be read. Fails if the runtime cannot be started.
     pub async fn runtime_for_file(&self, file: &Path) -> Result<Arc<Runtime>, OpenError> {
-        let path = file.to_owned();
-        let source = blocking(move || plugin_sources::read_plugin(&path)).await;
-        let source =
-            source.map_err(|message| RuntimeError::Unreadable { origin: file.display().to_string(), message })?;
-        self.runtime_of_sources(vec![source])
+        let file = file.to_owned();
+        let runtime = self.runtime_of(move || Ok(vec![plugin_sources::read_plugin(&file)?])).await?;
+        runtime.describe_plugins().await;
+        Ok(runtime)
     }
 
     /// Returns a runtime with all plugins and a file as it would be once it is installed: what it requests is granted,
@@ -191,18 +203,21 @@ impl Occopus {
             origin: file.display().to_string(),
             message: error.to_string(),
         })?;
-        let path = file.to_owned();
-        let source = blocking(move || plugin_sources::read_plugin(&path)).await;
-        let source =
-            source.map_err(|message| RuntimeError::Unreadable { origin: file.display().to_string(), message })?;
-        let (mut sources, _) = plugin_sources::collect_sources(&self.config.plugin_directories, &self.config.installed);
+        let (file, directories) = (file.to_owned(), self.config.plugin_directories.clone());
+        let installed = self.config.installed.clone();
         let destination = Origin::File(self.plugin_directory().join(InstalledPlugins::file_name(info)));
         // Another plugin under this name stays, and keeps this one out.
-        if self.config.installed.may_overwrite(info) {
-            sources.retain(|other| other.origin != destination);
-        }
-        sources.push(PluginSource { consent: Some(pin), ..source });
-        self.runtime_of_sources(sources)
+        let overwrites = installed.may_overwrite(info);
+        let runtime = self.runtime_of(move || {
+            let source = plugin_sources::read_plugin(&file)?;
+            let (mut sources, _) = plugin_sources::collect_sources(&directories, &installed);
+            sources.retain(|other| !overwrites || other.origin != destination);
+            sources.push(PluginSource { consent: Some(pin), ..source });
+            Ok(sources)
+        });
+        let runtime = runtime.await?;
+        runtime.describe_plugins().await;
+        Ok(runtime)
     }
 
     /// Runs the conformance suite on a file with a fixture. Calls `on_progress` for each check that has ended or takes long.
@@ -219,8 +234,7 @@ impl Occopus {
     ) -> Result<Report, OpenError> {
         let (path, fixture, cache_dir) = (file.to_owned(), fixture.to_owned(), self.config.directories.cache.clone());
         let tested = blocking(move || {
-            let plugin = plugin_sources::read_plugin(&path)
-                .map_err(|message| RuntimeError::Unreadable { origin: path.display().to_string(), message })?;
+            let plugin = plugin_sources::read_plugin(&path)?;
             occopus_conformance::run(&Subject { plugin, fixture, cache_dir, stop }, on_progress)
         });
         Ok(tested.await?)
@@ -231,7 +245,11 @@ impl Occopus {
         self.config.directories.data.join("plugins")
     }
 
-    fn runtime_of_sources(&self, sources: Vec<PluginSource>) -> Result<Arc<Runtime>, OpenError> {
+    /// Returns a runtime with these plugins, which are read on a thread for blocking work.
+    async fn runtime_of(
+        &self,
+        read_sources: impl FnOnce() -> Result<Vec<PluginSource>, RuntimeError> + Send + 'static,
+    ) -> Result<Arc<Runtime>, OpenError> {
         let config = RuntimeConfig {
             cache_dir: self.config.directories.cache.clone(),
             state_dir: self.config.directories.data.join("processes"),
@@ -239,7 +257,8 @@ impl Occopus {
             limits: self.config.limits.clone(),
             allow_commands: self.config.allow_commands,
         };
-        Ok(Runtime::new(config, sources, self.credentials.clone())?)
+        let credentials = self.credentials.clone();
+        Ok(blocking(move || Runtime::new(config, read_sources()?, credentials)).await?)
     }
 
     /// Reads a description with its node definitions: the given ones, otherwise those beside the description, otherwise those
@@ -379,9 +398,8 @@ impl Occopus {
     ///
     /// # Errors
     /// Fails if the plugin runtime cannot be opened, or a plugin cannot be compiled.
-    pub async fn preload(&self, needs: Vec<Need>, on_compile: impl Fn(&str) + Send + 'static) -> Result<(), OpenError> {
-        let runtime = self.runtime().await?;
-        Ok(blocking(move || runtime.preload(&needs, &on_compile)).await?)
+    pub async fn preload(&self, needs: Vec<Need>, on_compile: impl Fn(&str)) -> Result<(), OpenError> {
+        Ok(self.open_runtime().await?.preload(&needs, on_compile).await?)
     }
 
     /// Marks the store as idle: nothing will be written for now, so that the next process need not check it.
@@ -405,7 +423,8 @@ impl Occopus {
 
     async fn open_store(&self) -> Result<Arc<SqliteStore>, OpenError> {
         let open = async || {
-            let store = SqliteStore::open(&self.config.store)?;
+            let file = self.config.store.clone();
+            let store = blocking(move || SqliteStore::open(file)).await?;
             if let Some(damage) = store.damage() {
                 tracing::error!("{damage}");
             }

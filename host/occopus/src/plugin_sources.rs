@@ -1,10 +1,10 @@
 //! Sources of plugins: the program itself, then directories. Later ones replace earlier ones of the same kind and keyword.
 
 use std::borrow::Cow;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use occopus_runtime::{Origin, PluginSource, read_component};
+use occopus_runtime::{Origin, PluginSource, RuntimeError, read_component};
 
 use crate::installed::InstalledPlugins;
 
@@ -23,7 +23,7 @@ pub(crate) fn collect_sources(
     for file in directories.iter().flat_map(|directory| component_files(directory)) {
         match read_plugin(&file) {
             Ok(source) => sources.push(PluginSource { consent: installed.pin_of(&file), ..source }),
-            Err(message) => unreadable.push(format!("the plugin {} can't be read: {message}", file.display())),
+            Err(error) => unreadable.push(error.to_string()),
         }
     }
     (sources, unreadable)
@@ -39,8 +39,10 @@ fn component_files(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Reads one plugin.
-pub(crate) fn read_plugin(file: &Path) -> Result<PluginSource, String> {
-    let bytes = read_component(file).map_err(|error| error.to_string())?;
+pub(crate) fn read_plugin(file: &Path) -> Result<PluginSource, RuntimeError> {
+    let unreadable =
+        |error: io::Error| RuntimeError::Unreadable { origin: file.display().to_string(), message: error.to_string() };
+    let bytes = read_component(file).map_err(unreadable)?;
     let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(PluginSource { name, bytes: Cow::Owned(bytes), origin: Origin::File(file.to_owned()), consent: None })
 }

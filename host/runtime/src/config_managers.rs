@@ -7,11 +7,11 @@ use occopus_engine::ports::{CallScope, ConfigManager, Fault, Reaction};
 use serde_json::Value;
 
 use crate::bindings::config::ConfigManagerPre;
+use crate::calls::RuntimeCore;
 use crate::convert::fault_from_wit;
 use crate::host::{CallInput, ConfigScopeHandle};
 use crate::invoke::{SideEffects, finish_fault};
 use crate::plugin::Plugin;
-use crate::runtime::RuntimeCore;
 
 /// Pointer to the section within an implementation.
 const SECTION_POINTER: &str = "/config_management";
@@ -25,11 +25,8 @@ pub(crate) struct SandboxedConfigManager {
 impl ConfigManager for SandboxedConfigManager {
     async fn template_data(&self, scope: &CallScope) -> Result<Value, Fault> {
         // By the contract it has neither network nor credential, in deployments as in previews.
-        let call = self.shared.prepare_offline(
-            &self.plugin,
-            CallInput::Section(Arc::clone(&scope.section)),
-            &scope.context,
-        )?;
+        let call =
+            self.shared.prepare_offline(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context);
         let answered =
             self.shared.run(&self.plugin, "template_data", Arc::clone(&call), SideEffects::None, async |pre, store| {
                 let manager = ConfigManagerPre::new(pre.clone())?.instantiate_async(&mut *store).await?;

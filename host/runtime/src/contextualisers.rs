@@ -7,11 +7,11 @@ use occopus_engine::ports::{ContextRequest, Contextualiser, Fault, Reaction, Ren
 use serde_json::Value;
 
 use crate::bindings::context::ContextualiserPre;
+use crate::calls::RuntimeCore;
 use crate::convert::fault_from_wit;
 use crate::host::{CallInput, ContextRequestHandle};
 use crate::invoke::{SideEffects, finish_fault};
 use crate::plugin::Plugin;
-use crate::runtime::RuntimeCore;
 
 /// Pointer to the section within an implementation.
 const SECTION_POINTER: &str = "/contextualisation";
@@ -43,7 +43,7 @@ impl Contextualiser for SandboxedContextualiser {
         let input = CallInput::Context(request.clone());
         let call = match self.mode {
             CallMode::Granted => self.shared.prepare(&self.plugin, input, &request.context)?,
-            CallMode::Offline => self.shared.prepare_offline(&self.plugin, input, &request.context)?,
+            CallMode::Offline => self.shared.prepare_offline(&self.plugin, input, &request.context),
         };
         let rendered =
             self.shared.run(&self.plugin, "render", Arc::clone(&call), SideEffects::None, async |pre, store| {
@@ -63,6 +63,6 @@ impl Contextualiser for SandboxedContextualiser {
     }
 
     fn is_bundled(&self) -> bool {
-        self.plugin.is_bundled()
+        self.plugin.binary.is_bundled()
     }
 }

@@ -10,7 +10,7 @@ use occopus_engine::ports::{
 use occopus_model::{Credential, SectionKind};
 use serde_json::Value;
 
-use crate::runtime::CredentialSource;
+use crate::credential_source::CredentialSource;
 
 /// A driver whose credentials may change. Every method of [`Driver`] must be forwarded here, also those with a default.
 pub(crate) struct RenewingDriver<D> {

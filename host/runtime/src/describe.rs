@@ -8,85 +8,88 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::bindings::{config, context, driver, health};
+use crate::calls::{CallCredentials, RuntimeCore};
 use crate::description_check;
 use crate::error::RuntimeError;
 use crate::grants::{CallGrants, GrantSubject};
 use crate::host::CallInput;
 use crate::invoke::{SideEffects, invoke};
 use crate::kind::PluginKind;
-use crate::plugin::{Description, Plugin};
-use crate::runtime::{CallCredentials, ResolvedCredentials, RuntimeCore};
+use crate::plugin::{Description, PluginBinary};
 
 impl RuntimeCore {
     /// Returns a plugin's description, cached by an earlier run or queried now. Blocks.
-    pub(crate) fn describe<'a>(&self, plugin: &'a Plugin) -> Result<&'a Description, RuntimeError> {
-        if let Some(description) = plugin.description.get() {
-            return Ok(description);
-        }
-        let description = match plugin.cached_description(&self.cache_dir) {
+    pub(crate) fn describe(&self, binary: &Arc<PluginBinary>) -> Result<Description, RuntimeError> {
+        let description = match binary.cached_description(&self.cache_dir) {
             Some(cached) => cached,
             None => {
-                let queried = self.query_description(plugin)?;
-                plugin.cache_description(&self.cache_dir, &queried);
+                let queried = self.query_description(binary)?;
+                binary.cache_description(&self.cache_dir, &queried);
                 queried
             }
         };
-        if let Some(message) = description_check::first_violation(&description) {
-            return Err(RuntimeError::Describe { origin: plugin.label().to_owned(), message });
+        match description_check::first_violation(&description) {
+            Some(message) => Err(RuntimeError::Describe { origin: binary.label().to_owned(), message }),
+            None => Ok(description),
         }
-        Ok(plugin.description.get_or_init(|| description))
     }
 
     /// Calls `describe` on a thread of its own: the caller is synchronous, and may be inside an async runtime.
-    fn query_description(&self, plugin: &Plugin) -> Result<Description, RuntimeError> {
-        let instance = plugin.instance_pre(&self.wasm()?.engine)?;
-        let failed = |message: String| RuntimeError::Describe { origin: plugin.label().to_owned(), message };
-        let grants = CallGrants::offline(&GrantSubject { plugin: plugin.label(), ..GrantSubject::default() });
-        let call = self.new_call(
-            plugin.label(),
-            grants,
-            CallCredentials::of(plugin, ResolvedCredentials::default()),
-            CallInput::Describe,
-            describe_context(),
-        );
-        let work = async {
-            invoke(instance, &self.call_permits, Arc::new(call), SideEffects::None, async |store| {
-                macro_rules! describe {
-                    ($world:ident) => {{
-                        let indices = $world::exports::occopus::types::plugin::GuestIndices::new(instance)?;
-                        let plugin = instance.instantiate_async(&mut *store).await?;
-                        let described = indices.load(&mut *store, &plugin)?.call_describe(&mut *store).await?;
-                        Ok((
-                            [described.name, described.version, described.keyword, described.summary],
-                            described.section_schema,
-                            described.credentials_schema,
-                            described.needs.network,
-                            described.needs.interfaces,
-                        ))
-                    }};
-                }
-                match plugin.kind {
-                    PluginKind::Driver => describe!(driver),
-                    PluginKind::HealthChecker => describe!(health),
-                    PluginKind::Contextualiser => describe!(context),
-                    PluginKind::ConfigManager => describe!(config),
-                }
-            })
-            .await
-        };
+    fn query_description(&self, binary: &Arc<PluginBinary>) -> Result<Description, RuntimeError> {
+        let failed = |message: String| RuntimeError::Describe { origin: binary.label().to_owned(), message };
         let answer = std::thread::scope(|scope| {
             scope
                 .spawn(|| {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                    let runtime = runtime.map_err(|error| failed(error.to_string()))?;
-                    runtime.block_on(work).map_err(|fault| failed(fault.message))
+                    runtime.map_err(|error| failed(error.to_string()))?.block_on(self.call_describe(binary))
                 })
                 .join()
                 .unwrap_or_else(|_| Err(failed("internal error: the call of `describe` panicked".to_owned())))
         })?;
-        let (words, section, credentials, network, interfaces) = answer;
-        description(words, &section, &credentials, network, interfaces).map_err(failed)
+        let Answer { words, section_schema, credentials_schema, network, interfaces } = answer;
+        description(words, &section_schema, &credentials_schema, network, interfaces).map_err(failed)
     }
+
+    async fn call_describe(&self, binary: &Arc<PluginBinary>) -> Result<Answer, RuntimeError> {
+        let instance = binary.compiled(&self.wasm).await?;
+        let grants = CallGrants::offline(&GrantSubject { plugin: binary.label(), ..GrantSubject::default() });
+        let credentials = CallCredentials::offline(&binary.digest);
+        let call = self.new_call(binary.label(), grants, credentials, CallInput::Describe, describe_context());
+        let answer = invoke(instance, &self.call_permits, Arc::new(call), SideEffects::None, async |store| {
+            macro_rules! describe {
+                ($world:ident) => {{
+                    let indices = $world::exports::occopus::types::plugin::GuestIndices::new(instance)?;
+                    let plugin = instance.instantiate_async(&mut *store).await?;
+                    let described = indices.load(&mut *store, &plugin)?.call_describe(&mut *store).await?;
+                    Ok(Answer {
+                        words: [described.name, described.version, described.keyword, described.summary],
+                        section_schema: described.section_schema,
+                        credentials_schema: described.credentials_schema,
+                        network: described.needs.network,
+                        interfaces: described.needs.interfaces,
+                    })
+                }};
+            }
+            match binary.kind {
+                PluginKind::Driver => describe!(driver),
+                PluginKind::HealthChecker => describe!(health),
+                PluginKind::Contextualiser => describe!(context),
+                PluginKind::ConfigManager => describe!(config),
+            }
+        });
+        let failed = |message| RuntimeError::Describe { origin: binary.label().to_owned(), message };
+        answer.await.map_err(|fault| failed(fault.message))
+    }
+}
+
+/// An answer of `describe`, as each kind of plugin gives it.
+struct Answer {
+    /// Name, version, keyword and summary.
+    words: [String; 4],
+    section_schema: String,
+    credentials_schema: String,
+    network: Vec<String>,
+    interfaces: Vec<String>,
 }
 
 /// Builds the description of a plugin from its name, version, keyword and summary, its schemas and its needs.

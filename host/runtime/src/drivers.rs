@@ -11,11 +11,11 @@ use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
 use crate::bindings::driver::exports::occopus::driver::{inventory, nodes, output, preflight};
+use crate::calls::RuntimeCore;
 use crate::convert::{detail_from_wit, fault_from_wit, handle_to_wit, observed_from_wit};
 use crate::host::{CallInput, HostState, NodeRequestHandle, ScopeHandle};
 use crate::invoke::{SideEffects, finish_fault};
 use crate::plugin::Plugin;
-use crate::runtime::RuntimeCore;
 use crate::sanitize;
 
 /// Pointer to a driver's section within an implementation.
@@ -140,8 +140,7 @@ impl Driver for SandboxedDriver {
     }
 
     async fn check(&self, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
-        let call =
-            self.shared.prepare_offline(&self.plugin, CallInput::Node(request.clone()), &request.scope.context)?;
+        let call = self.shared.prepare_offline(&self.plugin, CallInput::Node(request.clone()), &request.scope.context);
         let found = self.shared.run(&self.plugin, "check", Arc::clone(&call), SideEffects::None, async |pre, store| {
             // Optional interface, looked up by name.
             let Ok(indices) = preflight::GuestIndices::new(pre) else { return Ok(Vec::new()) };

@@ -7,11 +7,11 @@ use occopus_engine::ports::{CheckResult, Fault, HealthChecker, HealthTarget, Rea
 
 use crate::bindings::health::HealthCheckerPre;
 use crate::bindings::health::exports::occopus::health::checker;
+use crate::calls::RuntimeCore;
 use crate::convert::fault_from_wit;
 use crate::host::{CallInput, HealthTargetHandle};
 use crate::invoke::{SideEffects, finish_fault};
 use crate::plugin::Plugin;
-use crate::runtime::RuntimeCore;
 use crate::sanitize;
 
 pub(crate) struct SandboxedHealthChecker {
@@ -39,8 +39,7 @@ impl HealthChecker for SandboxedHealthChecker {
             }
             Err(fault) => return Err(fault),
         };
-        let keyword = self.plugin.description.get().map_or("", |description| description.keyword.as_str());
-        let section = format!("/health_check/{keyword}");
+        let section = format!("/health_check/{}", self.plugin.description.keyword);
         let observation = checked.map_err(|fault| finish_fault(&call, fault_from_wit(fault, &section)))?;
         Ok(CheckResult {
             verdict: match observation.verdict {

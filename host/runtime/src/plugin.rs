@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use occopus_model::files;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
@@ -16,6 +17,7 @@ use crate::error::RuntimeError;
 use crate::grants::{GrantSubject, PluginGrants};
 use crate::host::{HOST_INTERFACES, HostState, add_to_linker};
 use crate::kind::{self, PluginKind};
+use crate::wasm::LazyEngine;
 
 /// Origin of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,23 +82,49 @@ pub struct Description {
     pub needs_interfaces: Vec<String>,
 }
 
-pub(crate) struct Plugin {
+/// A plugin as it was read: its bytes, and its compiled form once it is needed.
+pub(crate) struct PluginBinary {
     pub(crate) kind: PluginKind,
     pub(crate) contract: String,
     pub(crate) origin: Origin,
     /// SHA-256 of the bytes, in hexadecimal.
     pub(crate) digest: String,
-    pub(crate) description: OnceLock<Description>,
     /// Consent of the operator at installation.
     pub(crate) consent: Option<Consent>,
-    /// Grants of the operator, known once all plugins are.
-    pub(crate) granted: OnceLock<OperatorGrants>,
     label: String,
     bytes: Cow<'static, [u8]>,
-    compiled: OnceLock<InstancePre<HostState>>,
+    compiled: OnceCell<InstancePre<HostState>>,
+}
+
+/// A plugin that has described itself.
+pub(crate) struct Plugin {
+    pub(crate) binary: Arc<PluginBinary>,
+    pub(crate) description: Description,
+    /// Grants of the operator; none if the plugin is not admitted.
+    pub(crate) granted: Option<OperatorGrants>,
 }
 
 impl Plugin {
+    /// Returns kind, keyword and digest, under which the host keeps what is for this plugin alone.
+    pub(crate) fn identity(&self) -> String {
+        format!("{} {} {}", self.binary.kind.name(), self.description.keyword, self.binary.digest)
+    }
+
+    /// Returns the facts from which its grants are computed, without those of the call at hand.
+    pub(crate) fn grant_subject(&self) -> GrantSubject<'_> {
+        GrantSubject {
+            plugin: &self.description.name,
+            bundled: self.binary.is_bundled(),
+            needs_network: &self.description.needs_network,
+            needs_interfaces: &self.description.needs_interfaces,
+            config_key: self.granted.as_ref().map(|granted| granted.config_key.as_str()),
+            operator: self.granted.as_ref().map(|granted| &granted.grants),
+            ..GrantSubject::default()
+        }
+    }
+}
+
+impl PluginBinary {
     pub(crate) fn new(source: PluginSource) -> Result<Self, RuntimeError> {
         let label = match &source.origin {
             Origin::Bundled => format!("the bundled plugin {}", source.name),
@@ -113,12 +141,10 @@ impl Plugin {
             contract,
             origin: source.origin,
             digest,
-            description: OnceLock::new(),
             consent: source.consent,
-            granted: OnceLock::new(),
             label,
             bytes: source.bytes,
-            compiled: OnceLock::new(),
+            compiled: OnceCell::new(),
         })
     }
 
@@ -141,25 +167,6 @@ impl Plugin {
         self.origin == Origin::Bundled
     }
 
-    /// Returns kind, keyword and digest, under which the host keeps what is for this plugin alone.
-    pub(crate) fn identity(&self) -> String {
-        let keyword = self.description.get().map_or("", |description| description.keyword.as_str());
-        format!("{} {keyword} {}", self.kind.name(), self.digest)
-    }
-
-    /// Returns the facts from which its grants are computed, without those of the call at hand.
-    pub(crate) fn grant_subject<'a>(&'a self, description: &'a Description) -> GrantSubject<'a> {
-        GrantSubject {
-            plugin: &description.name,
-            bundled: self.is_bundled(),
-            needs_network: &description.needs_network,
-            needs_interfaces: &description.needs_interfaces,
-            config_key: self.granted.get().map(|granted| granted.config_key.as_str()),
-            operator: self.granted.get().map(|granted| &granted.grants),
-            ..GrantSubject::default()
-        }
-    }
-
     pub(crate) fn trust(&self) -> Trust {
         match (&self.origin, &self.consent) {
             (Origin::Bundled, _) => Trust::Bundled,
@@ -169,23 +176,35 @@ impl Plugin {
     }
 
     pub(crate) fn is_compiled(&self) -> bool {
-        self.compiled.get().is_some()
+        self.compiled.initialized()
     }
 
-    /// Returns the plugin compiled and linked, from the cache on disk if it was compiled before. Blocks.
-    pub(crate) fn instance_pre(&self, engine: &Engine) -> Result<&InstancePre<HostState>, RuntimeError> {
-        if let Some(compiled) = self.compiled.get() {
-            return Ok(compiled);
-        }
+    /// Returns the plugin compiled and linked. The first caller has it compiled, on a thread for blocking work, and further
+    /// ones wait for that; from then on no lock is taken.
+    pub(crate) async fn compiled(
+        self: &Arc<Self>,
+        wasm: &Arc<LazyEngine>,
+    ) -> Result<&InstancePre<HostState>, RuntimeError> {
+        let compile = async || {
+            let (binary, wasm) = (Arc::clone(self), Arc::clone(wasm));
+            let compiled = tokio::task::spawn_blocking(move || binary.compile(wasm.engine()?)).await;
+            compiled.unwrap_or_else(|error| {
+                Err(RuntimeError::Compile { origin: self.label.clone(), message: format!("internal error: {error}") })
+            })
+        };
+        self.compiled.get_or_try_init(compile).await
+    }
+
+    /// Compiles and links the plugin, from the cache on disk if it was compiled before. Blocks.
+    fn compile(&self, engine: &Engine) -> Result<InstancePre<HostState>, RuntimeError> {
         let component = Component::new(engine, &self.bytes)
             .map_err(|error| RuntimeError::Compile { origin: self.label.clone(), message: format!("{error:#}") })?;
         let mut linker = Linker::new(engine);
         add_to_linker(&mut linker).map_err(|error| RuntimeError::Engine { message: format!("{error:#}") })?;
-        let linked = linker.instantiate_pre(&component).map_err(|error| RuntimeError::Link {
+        linker.instantiate_pre(&component).map_err(|error| RuntimeError::Link {
             origin: self.label.clone(),
             message: link_error_message(engine, &component, &error),
-        })?;
-        Ok(self.compiled.get_or_init(|| linked))
+        })
     }
 
     /// Returns the description that an earlier run cached.

@@ -9,7 +9,7 @@ use occopus_engine::ports::Fault;
 use occopus_model::{Credential, SectionKind};
 use serde_json::Value;
 
-use crate::runtime::CredentialSource;
+use crate::credential_source::CredentialSource;
 
 /// Returns the keys of a driver's section that a contextualiser may fill in: those with `"x-fillable": true` in its schema.
 pub fn fillable_keys(schema: &Value) -> BTreeSet<String> {

@@ -1,8 +1,7 @@
 //! The Wasmtime engine: one for the process.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::Weak;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use occopus_model::files;
 use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
@@ -13,16 +12,45 @@ use crate::limits::{CallLimits, EPOCH_TICK};
 /// Number of instances in the pool. Somewhat fewer calls run at once; further ones wait.
 pub(crate) const MAX_CONCURRENT_CALLS: u32 = 1_032;
 
+/// The engine, created by the first that needs it.
+pub(crate) struct LazyEngine {
+    cache_dir: PathBuf,
+    limits: CallLimits,
+    created: OnceLock<TickingEngine>,
+    /// Guard for the creation, which may fail.
+    creation: Mutex<()>,
+}
+
+impl LazyEngine {
+    /// Keeps compiled plugins in `cache_dir`.
+    pub(crate) fn new(cache_dir: PathBuf, limits: CallLimits) -> Self {
+        Self { cache_dir, limits, created: OnceLock::new(), creation: Mutex::new(()) }
+    }
+
+    /// Returns the engine. Blocks while it is created.
+    pub(crate) fn engine(&self) -> Result<&Engine, RuntimeError> {
+        if let Some(created) = self.created.get() {
+            return Ok(&created.engine);
+        }
+        let _guard = self.creation.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(created) = self.created.get() {
+            return Ok(&created.engine);
+        }
+        let created = TickingEngine::new(&self.cache_dir, &self.limits)?;
+        Ok(&self.created.get_or_init(|| created).engine)
+    }
+}
+
 /// Engine whose epoch ticks.
-pub(crate) struct WasmEngine {
-    pub(crate) engine: Engine,
+struct TickingEngine {
+    engine: Engine,
     /// Owner of the epoch ticker, which ends with it.
     _ticking: Arc<()>,
 }
 
-impl WasmEngine {
+impl TickingEngine {
     /// Creates an engine that keeps compiled plugins in `cache`.
-    pub(crate) fn new(cache: &Path, limits: &CallLimits) -> Result<Self, RuntimeError> {
+    fn new(cache: &Path, limits: &CallLimits) -> Result<Self, RuntimeError> {
         let failed = |error: wasmtime::Error| RuntimeError::Engine { message: format!("{error:#}") };
         let engine = Engine::new(&engine_config(cache, limits, true)).or_else(|error| {
             // The pool reserves address space by the terabyte; if that is not available, instances are slower.

@@ -3,10 +3,11 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{context, create, fixture, from_bytes, request, runtime, runtime_with};
+use common::{context, create, fixture, from_bytes, request, runtime, runtime_with, runtime_with_cache};
 use occopus_engine::ports::{
     Address, ContextRequest, Fault, HealthTarget, InstanceFacts, Phase, Plugins as _, Reaction, Renderers as _, Verdict,
 };
@@ -40,6 +41,42 @@ async fn a_driver_of_contract_0_1_0() {
     driver.destroy(&request.scope, &observed.handle).await.expect("destroyed");
     let unsupported = driver.list_owned(&request.scope, None).await.expect_err("not exported");
     assert_eq!(unsupported.reaction, Reaction::Unsupported);
+}
+
+/// Returns the result of `work`, and how often a timer of one millisecond ended on its thread meanwhile.
+async fn with_timer<T>(work: impl Future<Output = T>) -> (T, u32) {
+    let ticks = Cell::new(0);
+    let timer = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            ticks.set(ticks.get() + 1);
+        }
+    };
+    let done = tokio::select! {
+        done = work => done,
+        never = timer => never,
+    };
+    (done, ticks.get())
+}
+
+#[tokio::test]
+async fn a_timer_goes_on_while_a_plugin_is_compiled_and_describes_itself() {
+    let cache = || tempfile::tempdir().expect("a directory");
+    let (first, second) = (cache(), cache());
+    let runtime = runtime_with_cache(first.path(), "0.1.0/driver.wasm");
+    let ((), ticks) = with_timer(runtime.describe_plugins()).await;
+    assert!(ticks > 10, "{ticks} ticks while the plugin described itself");
+    let description = |directory: &tempfile::TempDir| directory.path().join("cache/described");
+    std::fs::create_dir(second.path().join("cache")).expect("a directory");
+    std::fs::rename(description(&first), description(&second)).expect("a directory of descriptions");
+
+    // Described, and not compiled.
+    let runtime = runtime_with_cache(second.path(), "0.1.0/driver.wasm");
+    let section = json!({"type": "fixture-driver", "size": {"cores": 2}, "endpoint": "http://127.0.0.1:1"});
+    let request = request(section, MINUTE);
+    let (created, ticks) = with_timer(create(&runtime, "fixture-driver", &request)).await;
+    created.expect("created");
+    assert!(ticks > 10, "{ticks} ticks while the plugin was compiled");
 }
 
 /// Credentials that are there and can't be had.

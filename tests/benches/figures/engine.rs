@@ -58,7 +58,7 @@ impl Sandboxed {
             (occopus_runtime::PluginKind::Contextualiser, "basic".to_owned()),
             (occopus_runtime::PluginKind::HealthChecker, "ports".to_owned()),
         ];
-        plugins.preload(&wanted, &|_| {}).expect("compiled");
+        tokio.block_on(plugins.preload(&wanted, |_| {})).expect("compiled");
         let engine = Engine::new(plugins, store, Arc::new(SystemClock));
         // The simulated cloud accepts any number of calls at a time; a real one gets 32 at a time.
         let engine = engine.with_settings(Settings { calls_per_endpoint: 2_000, ..unbounded_settings() });

@@ -72,7 +72,23 @@ pub(crate) fn runtime_with(
     credentials: Arc<dyn CredentialSource>,
     allow_commands: bool,
 ) -> Arc<Runtime> {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    runtime_in(Path::new(env!("CARGO_TARGET_TMPDIR")), plugins, grants, limits, credentials, allow_commands)
+}
+
+/// Creates a runtime whose only plugin is a compiled plugin of `tests/fixtures/plugins`, with its cache in this directory.
+pub(crate) fn runtime_with_cache(directory: &Path, plugin: &str) -> Arc<Runtime> {
+    let (grants, limits) = (Grants::default(), CallLimits::default());
+    runtime_in(directory, vec![fixture(plugin)], grants, limits, Arc::new(FixedCredential), false)
+}
+
+fn runtime_in(
+    directory: &Path,
+    plugins: Vec<PluginSource>,
+    grants: Grants,
+    limits: CallLimits,
+    credentials: Arc<dyn CredentialSource>,
+    allow_commands: bool,
+) -> Arc<Runtime> {
     let config = RuntimeConfig {
         cache_dir: directory.join("cache"),
         state_dir: directory.join("state"),
