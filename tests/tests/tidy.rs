@@ -24,10 +24,19 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
             "occopus-store",
         ],
     ),
-    ("occopus-server", &["occopus", "occopus-engine", "occopus-model", "occopus-runtime"]),
+    ("occopus-api", &["occopus-engine", "occopus-model"]),
+    ("occopus-server", &["occopus", "occopus-api", "occopus-engine", "occopus-model", "occopus-runtime"]),
     (
         "occopus-cli",
-        &["occopus", "occopus-conformance", "occopus-engine", "occopus-model", "occopus-runtime", "occopus-server"],
+        &[
+            "occopus",
+            "occopus-api",
+            "occopus-conformance",
+            "occopus-engine",
+            "occopus-model",
+            "occopus-runtime",
+            "occopus-server",
+        ],
     ),
     ("occopus-plugins", &[]),
     (

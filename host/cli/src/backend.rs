@@ -5,6 +5,7 @@ use std::time::Duration;
 use occopus::engine::ports::Plugins as _;
 use occopus::runtime::PluginKind;
 use occopus::{Authentication, Config, Need, Occopus, Overrides};
+use occopus_api::FileDiagnostic;
 use occopus_engine::{EngineError, Preview, RunHandle, Summary};
 use occopus_model::{Compiled, Diagnostics, Infrastructure, Webhook};
 
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::args::{DescriptionArgs, GlobalArgs};
 use super::failure::{ExitStatus, Failure, render_diagnostics, render_problems};
-use super::remote::{FileDiagnostic, ServiceClient};
+use super::remote::ServiceClient;
 use super::report::{ProgressTree, spawn_reporter};
 use super::{print, signals};
 
@@ -95,8 +96,7 @@ pub(crate) async fn rehearse(
 
 /// Returns the warnings of previews, at the user's lines.
 pub(crate) fn preview_warnings(previews: &[Preview]) -> Vec<FileDiagnostic> {
-    let warnings = occopus::source_location::preview_warnings(previews, &|location| location.read());
-    warnings.into_iter().filter_map(|warning| serde_json::from_value(warning).ok()).collect()
+    occopus::source_location::preview_warnings(previews, &|location| location.read())
 }
 
 /// Fails if a section that needs credentials cannot authenticate, before anything is changed.

@@ -9,12 +9,13 @@ use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode, ThemeCharacters, ThemeStyles,
 };
 use occopus::{ConfigError, OpenError, source_location};
+use occopus_api::FileDiagnostic;
 use occopus_conformance::ConformanceError;
 use occopus_engine::{EngineError, InfrastructureState, Leftover, NodeFailure, Orphan, Status};
 use occopus_model::{Diagnostics, NamedText};
 use serde_json::{Value, json};
 
-use super::remote::{FileDiagnostic, ServiceError};
+use super::remote::ServiceError;
 use super::report::one_line;
 
 /// The exit status of the program. The numbers are part of the interface.
@@ -144,7 +145,10 @@ impl Failure {
         };
         let mut error = json!({ "code": code, "message": message, "exit": self.exit() as u8 });
         match self {
-            Self::Files(diagnostics) => error["problems"] = json!(problems_json(diagnostics)),
+            Self::Files(diagnostics) => {
+                let problems = diagnostics.iter().map(occopus_model::Diagnostic::to_file_diagnostic);
+                error["problems"] = json!(problems.collect::<Vec<_>>());
+            }
             Self::Engine(engine, id) => {
                 error["infrastructure"] = json!(id);
                 error["left"] = json!(engine.left());
@@ -162,19 +166,14 @@ impl Failure {
                 error["strange"] = json!(machines);
             }
             Self::Nodes(failures) => {
-                error["problems"] = failures
-                    .iter()
-                    .flat_map(|failure| {
-                        source_location::failure_problems(failure, &|at: &source_location::SourceLocation<'_>| {
-                            at.read()
-                        })
-                    })
-                    .collect()
+                let problems =
+                    failures.iter().flat_map(|failure| source_location::failure_problems(failure, &|at| at.read()));
+                error["problems"] = json!(problems.collect::<Vec<_>>());
             }
             Self::Service(service) => {
                 error["infrastructure"] = json!(service.infrastructure);
                 error["left"] = json!(service.left);
-                error["problems"] = service.problems.iter().map(FileDiagnostic::to_json).collect();
+                error["problems"] = json!(service.problems);
                 error["help"] = json!(service.help);
             }
             Self::Other(message) => error["help"] = json!(message.help),
@@ -247,7 +246,7 @@ fn render_service_error(error: &ServiceError) -> String {
 /// Renders diagnostics, each with its excerpt.
 pub(crate) fn render_diagnostics(diagnostics: &[FileDiagnostic]) -> String {
     let render_one = |diagnostic: &FileDiagnostic| {
-        let is_warning = diagnostic.severity == "warning";
+        let is_warning = diagnostic.is_warning();
         let (code, message, help) = (diagnostic.code.clone(), diagnostic.message.clone(), diagnostic.help.clone());
         let mut shown = SourceDiagnostic { code, message, help, is_warning, ..SourceDiagnostic::default() };
         let label = template_line(&diagnostic.message).unwrap_or("here").to_owned();
@@ -264,11 +263,6 @@ fn template_line(message: &str) -> Option<&str> {
         !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
     };
     message.match_indices("line ").map(|(at, _)| at).find(names_line).map(|at| &message[at..])
-}
-
-/// Returns diagnostics as JSON, for programs.
-pub(crate) fn problems_json(diagnostics: &Diagnostics) -> Vec<Value> {
-    diagnostics.iter().map(occopus_model::Diagnostic::to_json).collect()
 }
 
 /// Renders all diagnostics, each with its excerpt.

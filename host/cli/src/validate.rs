@@ -2,12 +2,13 @@
 
 use occopus::source_location::SourceLocation;
 use occopus::{Authentication, Occopus};
-use occopus_model::Infrastructure;
-use serde_json::{Value, json};
+use occopus_api::{FileDiagnostic, FileSeverity};
+use occopus_model::{Diagnostic, Diagnostics, Infrastructure};
+use serde_json::json;
 
 use super::args::{DescriptionArgs, GlobalArgs, OutputFormat, ValidateArgs};
-use super::failure::{ExitStatus, Failure, problems_json, render_diagnostics};
-use super::remote::{FileDiagnostic, ServiceClient};
+use super::failure::{ExitStatus, Failure, render_diagnostics};
+use super::remote::ServiceClient;
 use super::{backend, print};
 
 pub(crate) async fn run(validate: ValidateArgs, common: &GlobalArgs) -> Result<(), Failure> {
@@ -41,21 +42,21 @@ async fn run_local(
     occopus: &Occopus,
     files: DescriptionArgs,
     strict: bool,
-) -> Result<(Infrastructure, Vec<Value>), Failure> {
+) -> Result<(Infrastructure, Vec<FileDiagnostic>), Failure> {
     let compiled = backend::compile_deployable(occopus, files).await?;
     let credentials_warnings = occopus.check_credentials().await?;
     backend::print_warnings(&credentials_warnings);
-    let mut warnings = problems_json(&compiled.warnings);
-    warnings.extend(problems_json(&credentials_warnings));
+    let mut warnings = file_diagnostics(&compiled.warnings);
+    warnings.extend(file_diagnostics(&credentials_warnings));
     let previews = backend::rehearse(occopus, None, &compiled.infrastructure).await?;
-    warnings.extend(backend::preview_warnings(&previews).iter().map(FileDiagnostic::to_json));
+    warnings.extend(backend::preview_warnings(&previews));
     // Missing credentials are warnings: files are also checked where no credentials are.
     let found = occopus.authentications(&compiled.infrastructure, &previews).await?;
     let missing: Vec<_> = found.iter().filter_map(|found| credentials_warning(occopus, found)).collect();
     if !missing.is_empty() {
         print::note(render_diagnostics(&missing).trim_end());
     }
-    warnings.extend(missing.iter().map(FileDiagnostic::to_json));
+    warnings.extend(missing);
     enforce_strict(&warnings, strict)?;
     Ok((compiled.infrastructure, warnings))
 }
@@ -63,15 +64,14 @@ async fn run_local(
 /// Returns the warning of a section that cannot authenticate.
 fn credentials_warning(occopus: &Occopus, found: &Authentication) -> Option<FileDiagnostic> {
     let location = SourceLocation::parse(&found.origin);
-    Some(FileDiagnostic {
-        severity: "warning".to_owned(),
+    let warning = FileDiagnostic {
+        severity: FileSeverity::Warning,
         code: "credentials.missing".to_owned(),
         message: format!("{} of `{}`: {}", found.section, found.node_type, found.problem.as_ref()?),
-        file: location.map(|location| location.file.to_owned()),
-        line: location.map(|location| location.line),
-        column: location.map(|location| location.column),
         help: Some(backend::credential_sources_help(occopus)),
-    })
+        ..FileDiagnostic::default()
+    };
+    Some(warning.relocated(location.map(|location| (location.file.to_owned(), location.line, location.column))))
 }
 
 /// Checks the files on this machine, and lets the service check the rest.
@@ -79,20 +79,24 @@ async fn run_on_service(
     service: &ServiceClient,
     files: DescriptionArgs,
     strict: bool,
-) -> Result<(Infrastructure, Vec<Value>), Failure> {
+) -> Result<(Infrastructure, Vec<FileDiagnostic>), Failure> {
     let posted = service.compile(files).await?;
     let warnings = service.validate(&posted.text).await.map_err(|failure| posted.relocate_failure(failure))?;
     let new = posted.service_warnings(warnings);
     if !new.is_empty() {
         print::note(render_diagnostics(&new).trim_end());
     }
-    let mut warnings = problems_json(&posted.compiled.warnings);
-    warnings.extend(new.iter().map(FileDiagnostic::to_json));
+    let mut warnings = file_diagnostics(&posted.compiled.warnings);
+    warnings.extend(new);
     enforce_strict(&warnings, strict)?;
     Ok((posted.compiled.infrastructure, warnings))
 }
 
-fn enforce_strict(warnings: &[Value], strict: bool) -> Result<(), Failure> {
+fn file_diagnostics(diagnostics: &Diagnostics) -> Vec<FileDiagnostic> {
+    diagnostics.iter().map(Diagnostic::to_file_diagnostic).collect()
+}
+
+fn enforce_strict(warnings: &[FileDiagnostic], strict: bool) -> Result<(), Failure> {
     if !strict || warnings.is_empty() {
         return Ok(());
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use miette::{LabeledSpan, Severity, SourceCode};
-use serde_json::{Value, json};
 
+use crate::file_diagnostic::{FileDiagnostic, FileSeverity};
 use crate::yaml::{Source, Span};
 
 /// An error or a warning about the user's files.
@@ -105,26 +105,26 @@ impl Diagnostic {
         self.code
     }
 
-    /// Returns the form for programs: `severity`, `code`, `message`, `file`, `line`, `column`, `end_line`,
-    /// `end_column`, `help`; null where unknown. Lines and columns begin with 1.
-    pub fn to_json(&self) -> Value {
+    /// Returns the form for programs.
+    pub fn to_file_diagnostic(&self) -> FileDiagnostic {
         let (file, span) = match &self.location {
             Location::Unknown => (None, None),
             Location::File(path) => (Some(path.display().to_string()), None),
             Location::At(span) => (Some(span.source.path.display().to_string()), Some(span)),
         };
-        let end = span.map(Span::end);
-        json!({
-            "severity": if self.is_error() { "error" } else { "warning" },
-            "code": self.code,
-            "message": self.message,
-            "file": file,
-            "line": span.map(|span| span.line),
-            "column": span.map(|span| span.column),
-            "end_line": end.map(|(line, _)| line),
-            "end_column": end.map(|(_, column)| column),
-            "help": self.help,
-        })
+        let (end_line, end_column) = span.map(Span::end).unzip();
+        FileDiagnostic {
+            severity: if self.is_error() { FileSeverity::Error } else { FileSeverity::Warning },
+            code: self.code.to_owned(),
+            message: self.message.clone(),
+            node: None,
+            file,
+            line: span.map(|span| span.line),
+            column: span.map(|span| span.column),
+            end_line,
+            end_column,
+            help: self.help.clone(),
+        }
     }
 
     /// Returns the file to show an excerpt of; `None` if its location is unknown or it is secret.

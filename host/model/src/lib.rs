@@ -12,6 +12,7 @@ mod dependency_order;
 mod description;
 mod diagnostic;
 mod document;
+mod file_diagnostic;
 pub mod files;
 mod infrastructure;
 mod placeholders;
@@ -25,6 +26,7 @@ pub use definitions::{read_definition_document, read_definitions, read_definitio
 pub use dependency_order::{dependency_depths, dependency_positions};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use document::{document, document_of_definitions};
+pub use file_diagnostic::{FileDiagnostic, FileSeverity};
 pub use infrastructure::{
     HealthCheck, Implementation, Infrastructure, InstanceLimits, Maintenance, Mapping, Mappings, Node, Scaling,
     Webhook, section_type,

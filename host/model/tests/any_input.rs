@@ -17,7 +17,7 @@ fn read(content: &[u8]) {
             Err(diagnostics) => {
                 assert!(diagnostics.has_errors());
                 drop(files.render(&diagnostics));
-                diagnostics.iter().for_each(|diagnostic| drop(diagnostic.to_json()));
+                diagnostics.iter().for_each(|diagnostic| drop(diagnostic.to_file_diagnostic()));
             }
         }
     }

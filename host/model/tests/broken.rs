@@ -38,8 +38,8 @@ fn of_credentials(files: &Files, content: &str) -> String {
     assert!(!diagnostics.is_empty(), "no diagnostics of {content}");
     let text = files.render(&diagnostics);
     assert!(!text.contains("hush"), "{text}");
-    let json: Vec<_> = diagnostics.iter().map(|diagnostic| diagnostic.to_json().to_string()).collect();
-    assert!(!json.join("").contains("hush"), "{json:?}");
+    let all: Vec<_> = diagnostics.iter().map(|diagnostic| format!("{:?}", diagnostic.to_file_diagnostic())).collect();
+    assert!(!all.join("").contains("hush"), "{all:?}");
     text
 }
 

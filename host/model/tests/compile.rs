@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{Files, Plugins, WEB};
-use occopus_model::{CompileInput, Compiled, SectionKind, compile, read_definitions};
+use occopus_model::{CompileInput, Compiled, FileDiagnostic, SectionKind, compile, read_definitions};
 use serde_json::json;
 
 #[track_caller]
@@ -345,10 +345,10 @@ fn what_examples_leave_to_the_user_keeps_it_from_being_built_and_from_nothing_el
     let definitions = "'node_def:web':\n- resource:\n    type: cloud\n    endpoint: replace_with_endpoint_of_ec2\n    image: replace_with_image_or_remove\n  contextualisation:\n    type: cloudinit\n    context_template: !text_import\n      url: file://../user_data.sh\n- resource: {type: cloud, endpoint: nonsense, image: i}\n'node_def:unused':\n- resource: {type: cloud, endpoint: replace_with_x, image: i}\n";
     let nodes = "infra_name: a\nuser_id: u\nvariables: {p: replace_with_password}\nnodes: [{name: n, type: web}]\n";
     let compiled = compiled(&files, nodes, definitions);
-    let obstacles: Vec<_> = compiled.obstacles.iter().map(|diagnostic| diagnostic.to_json()).collect();
-    let at = |obstacle: &serde_json::Value| {
-        let file = obstacle["file"].as_str().and_then(|file| file.rsplit('/').next()).unwrap_or_default().to_owned();
-        (file, obstacle["line"].as_u64().unwrap_or(0), obstacle["code"].as_str().unwrap_or_default().to_owned())
+    let obstacles: Vec<_> = compiled.obstacles.iter().map(|diagnostic| diagnostic.to_file_diagnostic()).collect();
+    let at = |obstacle: &FileDiagnostic| {
+        let file = obstacle.file.as_deref().and_then(|file| file.rsplit('/').next()).unwrap_or_default().to_owned();
+        (file, obstacle.line.unwrap_or(0), obstacle.code.clone())
     };
     let (placeholder, endpoint) = ("value.placeholder".to_owned(), "value.endpoint".to_owned());
     let wanted = [
@@ -360,8 +360,8 @@ fn what_examples_leave_to_the_user_keeps_it_from_being_built_and_from_nothing_el
         ("node_definitions.yaml".to_owned(), 10, endpoint),
     ];
     assert_eq!(obstacles.iter().map(at).collect::<Vec<_>>(), wanted, "{obstacles:#?}");
-    assert!(obstacles.iter().all(|obstacle| obstacle["severity"] == "error"));
-    assert!(obstacles[2]["help"].as_str().is_some_and(|help| help.contains("remove the line")), "{obstacles:?}");
+    assert!(obstacles.iter().all(|obstacle| !obstacle.is_warning()));
+    assert!(obstacles[2].help.as_deref().is_some_and(|help| help.contains("remove the line")), "{obstacles:?}");
     // Placeholders in an import are only warnings; in an implementation that was imported they are obstacles when it is
     // used.
     let path = files.path("nodes/node_definitions.yaml");
@@ -386,9 +386,9 @@ fn numbers_that_yaml_1_1_reads_otherwise_are_warned_of() {
     let definitions = "'node_def:web':\n- resource: {type: local}\n  contextualisation:\n    type: cloudinit\n    context_template:\n      write_files:\n      - {path: /x, permissions: 0644, content: !!binary 'AAEC/w=='}\n";
     let compiled = compiled(&files, "infra_name: a\nuser_id: u\nnodes: [{name: n, type: web}]\n", definitions);
     let [warning] = compiled.warnings.iter().collect::<Vec<_>>()[..] else { panic!("{}", compiled.warnings) };
-    let json = warning.to_json();
-    assert_eq!((json["code"].as_str(), json["line"].as_u64()), (Some("yaml.octal"), Some(7)));
-    assert!(json["help"].as_str().is_some_and(|help| help.contains("`'0644'`")), "{json}");
+    let warning = warning.to_file_diagnostic();
+    assert_eq!((warning.code.as_str(), warning.line), ("yaml.octal", Some(7)));
+    assert!(warning.help.as_deref().is_some_and(|help| help.contains("`'0644'`")), "{warning:?}");
     let implementation = &compiled.infrastructure.definitions["web"][0];
     let file = &implementation.contextualisation.as_ref().expect("a section")["context_template"]["write_files"][0];
     assert_eq!(file["content"], json!({"!!binary": "AAEC/w=="}));

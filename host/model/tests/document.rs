@@ -5,7 +5,8 @@ mod common;
 use common::{Files, Plugins};
 use indexmap::IndexMap;
 use occopus_model::{
-    Compiled, Diagnostics, InstanceLimits, compile_document, read_definition_document, read_definitions_document,
+    Compiled, Diagnostic, Diagnostics, InstanceLimits, compile_document, read_definition_document,
+    read_definitions_document,
 };
 
 const PAIR: &str = "infra_name: pair\nuser_id: me\nnodes:\n- &a {name: a, type: web}\n- &b {name: b, type: web}\n\
@@ -46,8 +47,8 @@ fn nothing_is_imported_and_problems_have_lines() {
                 secret: !text_import\n    url: file:///etc/passwd\n  more: !yaml_import {url: 'file://x'}\n";
     let diagnostics = compiled(text).expect_err("refused");
     assert_eq!(codes(&diagnostics), ["import.refused", "import.refused", "type.unknown"]);
-    let first = diagnostics.iter().next().expect("one").to_json();
-    assert_eq!((&first["file"], &first["line"]), (&"description".into(), &6.into()));
+    let first = diagnostics.iter().next().expect("one").to_file_diagnostic();
+    assert_eq!((first.file.as_deref(), first.line), (Some("description"), Some(6)));
     for tag in ["!env HOME", "!command 'id'", "!!python/object/apply:os.system ['id']", "!python_import x"] {
         let diagnostics = compiled(&format!("infra_name: pair\nuser_id: {tag}\nnodes: []\n")).expect_err(tag);
         assert_eq!(codes(&diagnostics), ["yaml.tag"], "{tag}");
@@ -77,9 +78,8 @@ fn few_words_ask_for_no_more_than_is_allowed_and_the_line_is_told() {
     let compiled = |nodes: &str| compile_document("description", &with(nodes), &IndexMap::new(), &[], limits, &Plugins);
     let refused = |nodes: &str| {
         let diagnostics = compiled(nodes).expect_err(nodes);
-        let found: Vec<_> =
-            diagnostics.iter().map(|diagnostic| (diagnostic.code().to_owned(), diagnostic.to_json())).collect();
-        found.into_iter().map(|(code, json)| (code, json["line"].as_u64().unwrap_or_default())).collect::<Vec<_>>()
+        let line = |diagnostic: &Diagnostic| diagnostic.to_file_diagnostic().line.unwrap_or_default();
+        diagnostics.iter().map(|diagnostic| (diagnostic.code().to_owned(), line(diagnostic))).collect::<Vec<_>>()
     };
     let node = |name: &str, min: &str| format!("- name: {name}\n  type: web\n  scaling:\n    min: {min}\n");
     let too_many = |line| ("scaling.too-many".to_owned(), line);

@@ -6,8 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use occopus_engine::{NodeFailure, Preview};
-use occopus_model::files;
-use serde_json::{Value, json};
+use occopus_model::{FileDiagnostic, FileSeverity, files};
 
 /// Bytes of a file that are read for an excerpt, at most.
 const MAX_EXCERPT_FILE_BYTES: u64 = 4 << 20;
@@ -82,22 +81,23 @@ pub fn locate(location: &SourceLocation<'_>, text: &str, message: &str) -> (Opti
     }
 }
 
-/// Returns the diagnostics of a node's failure in the form of [`occopus_model::Diagnostic::to_json`], one for each line
-/// that it is about. `text_of` returns the user's text at a location.
-pub fn failure_problems(failure: &NodeFailure, text_of: &dyn Fn(&SourceLocation<'_>) -> Option<String>) -> Vec<Value> {
+/// Returns the diagnostics of a node's failure, one for each line that it is about. `text_of` returns the user's text at
+/// a location.
+pub fn failure_problems(
+    failure: &NodeFailure,
+    text_of: &dyn Fn(&SourceLocation<'_>) -> Option<String>,
+) -> Vec<FileDiagnostic> {
     let whole = failure.to_string();
     let diagnostic = |message: String, location: Option<&str>| {
-        let (file, line, column, message) = resolve_location(location, &message, text_of);
-        json!({
-            "severity": "error",
-            "code": failure.code(),
-            "message": if whole.contains(&message) { whole.clone() } else { format!("{whole}: {message}") },
-            "node": failure.node,
-            "file": file,
-            "line": line,
-            "column": column,
-            "help": null,
-        })
+        let (at, message) = resolve_location(location, &message, text_of);
+        let diagnostic = FileDiagnostic {
+            severity: FileSeverity::Error,
+            code: failure.code().to_owned(),
+            message: if whole.contains(&message) { whole.clone() } else { format!("{whole}: {message}") },
+            node: Some(failure.node.clone()),
+            ..FileDiagnostic::default()
+        };
+        diagnostic.relocated(at)
     };
     if failure.details.is_empty() {
         return vec![diagnostic(String::new(), failure.location())];
@@ -109,47 +109,48 @@ pub fn failure_problems(failure: &NodeFailure, text_of: &dyn Fn(&SourceLocation<
         .collect()
 }
 
-/// Returns the warnings of previews in the form of [`occopus_model::Diagnostic::to_json`], each once: nodes of one type
-/// have the same lines. `text_of` returns the user's text at a location.
-pub fn preview_warnings(previews: &[Preview], text_of: &dyn Fn(&SourceLocation<'_>) -> Option<String>) -> Vec<Value> {
+/// Returns the warnings of previews, each once: nodes of one type have the same lines. `text_of` returns the user's text
+/// at a location.
+pub fn preview_warnings(
+    previews: &[Preview],
+    text_of: &dyn Fn(&SourceLocation<'_>) -> Option<String>,
+) -> Vec<FileDiagnostic> {
     let mut seen = HashSet::new();
     let warnings = previews.iter().flat_map(|preview| preview.warnings.iter().map(move |warning| (preview, warning)));
     let new = warnings.filter(|(_, warning)| seen.insert((&warning.location, &warning.message)));
     new.map(|(preview, warning)| {
         let location = warning.location.as_deref().or(Some(&preview.origin));
-        let (file, line, column, message) = resolve_location(location, &warning.message, text_of);
-        json!({
-            "severity": "warning",
-            "code": warning.code,
-            "message": message,
-            "node": preview.node,
-            "file": file,
-            "line": line,
-            "column": column,
-            "help": null,
-        })
+        let (at, message) = resolve_location(location, &warning.message, text_of);
+        let diagnostic = FileDiagnostic {
+            severity: FileSeverity::Warning,
+            code: warning.code.clone(),
+            message,
+            node: Some(preview.node.clone()),
+            ..FileDiagnostic::default()
+        };
+        diagnostic.relocated(at)
     })
     .collect()
 }
 
 /// Returns file, line and column of what a message is about, and the message.
-fn resolve_location<'a>(
-    location: Option<&'a str>,
+fn resolve_location(
+    location: Option<&str>,
     message: &str,
     text_of: &dyn Fn(&SourceLocation<'_>) -> Option<String>,
-) -> (Option<&'a str>, Option<usize>, Option<usize>, String) {
-    let location = location.and_then(SourceLocation::parse);
-    let text = location.as_ref().and_then(text_of).unwrap_or_default();
-    let (found, message) = location.map_or((None, message.to_owned()), |location| locate(&location, &text, message));
-    let (line, column) = found.map_or_else(
-        || location.map(|location| (location.line, location.column)).unzip(),
-        |range| {
+) -> (Option<(String, usize, usize)>, String) {
+    let Some(location) = location.and_then(SourceLocation::parse) else { return (None, message.to_owned()) };
+    let text = text_of(&location).unwrap_or_default();
+    let (found, message) = locate(&location, &text, message);
+    let (line, column) = match found {
+        Some(range) => {
             let before = text.get(..range.start).unwrap_or_default();
             let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
-            (Some(before.matches('\n').count() + 1), Some(column))
-        },
-    );
-    (location.map(|location| location.file), line, column, message)
+            (before.matches('\n').count() + 1, column)
+        }
+        None => (location.line, location.column),
+    };
+    (Some((location.file.to_owned(), line, column)), message)
 }
 
 #[cfg(test)]

@@ -47,7 +47,8 @@ async fn sections_of_own_drivers_are_checked() {
     let occopus = Occopus::new(Config::in_folder(folder.path())).with_driver("map", cloud, schema);
     match occopus.compile(description, vec![definitions]).await {
         Err(OpenError::Files(diagnostics)) => {
-            let texts: Vec<_> = diagnostics.iter().map(|diagnostic| diagnostic.to_json().to_string()).collect();
+            let texts: Vec<_> =
+                diagnostics.iter().map(|diagnostic| format!("{:?}", diagnostic.to_file_diagnostic())).collect();
             assert!(texts.concat().contains("sise"), "{texts:?}");
         }
         other => panic!("no diagnostics: {:?}", other.map(|compiled| compiled.infrastructure.name)),

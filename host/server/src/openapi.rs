@@ -40,7 +40,7 @@ and the path of an operation, which shows its state and outcome. Errors are prob
         (name = "definitions", description = "Stored node definitions"),
         (name = "service", description = "The service itself"),
     ),
-    components(schemas(crate::api::FailureAction, crate::problem::ProblemDetails)),
+    components(schemas(occopus_api::FailureAction, occopus_api::ProblemDetails)),
     modifiers(&TokenSecurity),
 )]
 struct ApiDocument;

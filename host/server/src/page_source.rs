@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use indexmap::IndexMap;
 use occopus::graph::TooLarge;
-use occopus::runtime::PluginInfo;
+use occopus_api::{InfrastructureItem, Operation, PluginItem};
 use occopus_engine::{EngineError, StoredEvent};
 use occopus_model::Implementation;
 
@@ -13,8 +13,7 @@ use crate::access::{AccessError, Caller, TokenText};
 use crate::api::{current_description, description_tag};
 use crate::operations::{FailedBuild, Work};
 use crate::page::{
-    DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, OperationError, OperationView, PageError,
-    PageSource, Starter,
+    DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, PageError, PageSource, Starter,
 };
 use crate::problem::ApiError;
 use crate::state::Service;
@@ -46,8 +45,8 @@ impl PageSource for Service {
                     Err(error) => return Err(ApiError::from(error).into()),
                 },
             };
-            let attached = attached.contains(&summary.id);
-            listed.push(InfrastructureRow { suspended: summary.suspended, attached, ready, instances, summary });
+            let is_attached = attached.contains(&summary.id);
+            listed.push(InfrastructureRow { item: InfrastructureItem::new(summary, is_attached), ready, instances });
         }
         Ok(listed)
     }
@@ -87,23 +86,8 @@ impl PageSource for Service {
         }
     }
 
-    async fn operations(&self, id: &str) -> Result<Vec<OperationView>, PageError> {
-        let operations = self.ledger.operations(id).await.map_err(ApiError::from)?;
-        let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        let shown = operations.into_iter().map(|operation| OperationView {
-            id: operation.id,
-            kind: word(serde_json::json!(operation.kind)),
-            state: word(serde_json::json!(operation.state)),
-            by: operation.by,
-            requested: operation.requested,
-            ended: operation.ended,
-            message: operation.message,
-            error: operation.error.map(|details| {
-                let (text, help) = details.into_text();
-                OperationError { text, help }
-            }),
-        });
-        Ok(shown.collect())
+    async fn operations(&self, id: &str) -> Result<Vec<Operation>, PageError> {
+        Ok(self.ledger.operations(id).await.map_err(ApiError::from)?)
     }
 
     async fn description(&self, id: &str, tried: bool) -> Result<Option<DescriptionView>, PageError> {
@@ -156,8 +140,8 @@ impl PageSource for Service {
         Ok(self.engine.definitions().await.map_err(ApiError::from)?)
     }
 
-    async fn plugins(&self) -> Result<Vec<PluginInfo>, PageError> {
-        Ok(Self::plugins(self).await?)
+    async fn plugins(&self) -> Result<Vec<PluginItem>, PageError> {
+        Ok(self.plugin_items().await?)
     }
 
     async fn sign_in(&self, token: &TokenText, address: Option<IpAddr>) -> Result<[HeaderValue; 2], AccessError> {

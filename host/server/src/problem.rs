@@ -4,12 +4,10 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use occopus::{OpenError, source_location};
+use occopus_api::{FileDiagnostic, ProblemDetails};
 use occopus_engine::ports::StoreError;
-use occopus_engine::{EngineError, NodeFailure};
-use occopus_model::Diagnostics;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::ToSchema;
+use occopus_engine::{EngineError, Leftover, NodeFailure};
+use occopus_model::{Diagnostic, Diagnostics};
 
 use crate::access::AccessError;
 
@@ -23,61 +21,11 @@ pub(crate) fn file_name(path: &str) -> &str {
 }
 
 /// Removes the folders from the file names of problems.
-pub(crate) fn strip_folders(mut problems: Vec<Value>) -> Vec<Value> {
-    for file in problems.iter_mut().filter_map(|problem| problem.get_mut("file")) {
-        if let Some(name) = file.as_str().map(|path| file_name(path).to_owned()) {
-            *file = name.into();
-        }
+pub(crate) fn strip_folders(mut problems: Vec<FileDiagnostic>) -> Vec<FileDiagnostic> {
+    for file in problems.iter_mut().filter_map(|problem| problem.file.as_mut()) {
+        *file = file_name(file).to_owned();
     }
     problems
-}
-
-/// Problem details by RFC 9457.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct ProblemDetails {
-    /// Always `about:blank`: `status` is the kind of the problem, and `code` the exact one.
-    #[serde(rename = "type")]
-    #[schema(example = "about:blank")]
-    kind: String,
-    /// The HTTP status in words.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// Description of this occurrence.
-    detail: String,
-    /// A stable code for programs, such as `engine.unknown-infrastructure`.
-    code: String,
-    /// Advice on how to solve the problem.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    help: Option<String>,
-    /// Problems of the posted document, with their source locations.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Object>)]
-    problems: Vec<Value>,
-    /// Instances that could not be removed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Object>)]
-    left: Vec<Value>,
-    /// Status in the bodies of the Python service: 300 for something unknown, 400 for something impossible.
-    status_code: u16,
-    /// Same as `title`; a field of the Python service.
-    reason: String,
-    /// Same as `detail`; a field of the Python service.
-    message: String,
-}
-
-impl ProblemDetails {
-    /// Returns the detail with the lines of the document's problems, and the help.
-    pub(crate) fn into_text(self) -> (String, Option<String>) {
-        let lines = self.problems.iter().filter_map(|problem| {
-            let (line, message) = (problem["line"].as_u64()?, problem["message"].as_str()?);
-            // Does not repeat the detail.
-            let more = message.strip_prefix(self.detail.as_str()).unwrap_or(message).trim_start_matches([':', ' ']);
-            Some(if more.is_empty() { format!("line {line}") } else { format!("line {line}: {more}") })
-        });
-        let text = std::iter::once(self.detail.clone()).chain(lines).collect::<Vec<_>>().join("\n");
-        (text, self.help)
-    }
 }
 
 /// An error response: status, problem details and headers.
@@ -139,14 +87,14 @@ impl ApiError {
     }
 
     /// Adds the problems of the posted document, without the folders of files.
-    pub(crate) fn with_problems(mut self, problems: Vec<Value>) -> Self {
+    pub(crate) fn with_problems(mut self, problems: Vec<FileDiagnostic>) -> Self {
         self.details.problems = strip_folders(problems);
         self
     }
 
     /// Adds the instances that could not be removed.
-    pub(crate) fn with_leftovers(mut self, left: &[occopus_engine::Leftover]) -> Self {
-        self.details.left = left.iter().map(|left| serde_json::json!(left)).collect();
+    pub(crate) fn with_leftovers(mut self, left: &[Leftover]) -> Self {
+        self.details.left = left.to_vec();
         self
     }
 
@@ -175,7 +123,7 @@ impl ApiError {
                 all.first().map_or_else(String::new, ToString::to_string)
             ),
         };
-        let problems = diagnostics.iter().map(occopus_model::Diagnostic::to_json).collect();
+        let problems = diagnostics.iter().map(Diagnostic::to_file_diagnostic).collect();
         Self::bad_request("files.invalid", detail).with_problems(problems)
     }
 
@@ -290,23 +238,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_do_not_repeat_the_detail() {
-        let details = |messages: &[&str]| ProblemDetails {
-            problems: messages.iter().map(|message| serde_json::json!({"line": 6, "message": message})).collect(),
-            ..ApiError::bad_request("x", "node bad: it ended").into_details()
-        };
-        for (message, line) in [
-            ("node bad: it ended", "line 6"),
-            ("node bad: it ended: no such image", "line 6: no such image"),
-            ("unknown key `x`", "line 6: unknown key `x`"),
-        ] {
-            assert_eq!(details(&[message]).into_text().0, format!("node bad: it ended\n{line}"));
-        }
-    }
-
-    #[test]
     fn leftovers_of_an_operation_are_reported_as_a_server_error() {
-        let left = occopus_engine::Leftover {
+        let left = Leftover {
             node: "web".into(),
             instance: "i-1".into(),
             driver: "docker".into(),

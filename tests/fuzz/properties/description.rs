@@ -88,19 +88,19 @@ fn check_in(diagnostics: &Diagnostics, file: &Path, text: &str) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines: Vec<usize> = lines(text).map(|line| line.chars().count()).collect();
     for (at, diagnostic) in diagnostics.iter().enumerate() {
-        let json = diagnostic.to_json();
+        let found = diagnostic.to_file_diagnostic();
         assert!(!diagnostic.to_string().is_empty() && !diagnostic.code().is_empty());
-        if json["file"].as_str() == file.to_str() && !json["line"].is_null() {
-            let number = |key: &str| usize::try_from(json[key].as_u64().expect("a number")).expect("a number");
-            let (line, column) = (number("line"), number("column"));
+        if found.file.as_deref() == file.to_str()
+            && let Some((line, column)) = found.line.zip(found.column)
+        {
             let length = lines.get(line.checked_sub(1).expect("lines begin with 1"));
             // The end of the text may be a line of its own.
             let is_end = line == lines.len() + 1 && column == 1;
-            assert!(is_end || length.is_some_and(|length| (1..=length + 1).contains(&column)), "{json} in {text:?}");
+            assert!(is_end || length.is_some_and(|length| (1..=length + 1).contains(&column)), "{found:?} in {text:?}");
         }
         if let (Some(source), Some(labels)) = (diagnostic.source_code(), diagnostic.labels()) {
             for label in labels {
-                source.read_span(label.inner(), 1, 1).unwrap_or_else(|error| panic!("{json}: {error}"));
+                source.read_span(label.inner(), 1, 1).unwrap_or_else(|error| panic!("{found:?}: {error}"));
             }
         }
         if at < DRAWN {

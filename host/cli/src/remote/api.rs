@@ -1,15 +1,16 @@
 //! Requests of a service's REST API: a function for each route.
 
 use http::header::CONTENT_TYPE;
+use occopus_api::{
+    Accepted, DefinitionItem, DefinitionList, EventPage, FailureAction, FileDiagnostic, ImportReply,
+    InfrastructureList, Operation, PluginList, ValidationReply,
+};
 use occopus_engine::{Event, Plan, Rollout, Status, Summary};
 use reqwest::{Method, RequestBuilder, StatusCode};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::ServiceClient;
-use super::operation::{Accepted, Operation};
-use super::plugins::PluginResponse;
-use super::problem::FileDiagnostic;
+use super::plugins::details;
 use crate::args::OnFailureArg;
 use crate::failure::Failure;
 use crate::plugin::PluginDetails;
@@ -36,15 +37,6 @@ pub(crate) enum DestroyResponse {
     Accepted(Accepted),
 }
 
-/// A type whose definitions a service stores.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct StoredDefinition {
-    #[serde(rename = "type")]
-    pub(crate) node_type: String,
-    /// Location that each implementation came from.
-    pub(crate) origins: Vec<String>,
-}
-
 impl ServiceClient {
     fn get(&self, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
         self.request(Method::GET, path, query)
@@ -66,16 +58,11 @@ impl ServiceClient {
 
     /// Returns all infrastructures that the token may see.
     pub(crate) async fn list(&self) -> Result<Vec<Summary>, Failure> {
-        #[derive(Deserialize)]
-        struct Page {
-            items: Vec<Summary>,
-            next: Option<String>,
-        }
         let mut all = Vec::new();
         let mut query = vec![("limit", PAGE_SIZE.to_string())];
         loop {
-            let page: Page = self.json(self.get(&["infrastructures"], &query)).await?;
-            all.extend(page.items);
+            let page: InfrastructureList = self.json(self.get(&["infrastructures"], &query)).await?;
+            all.extend(page.items.into_iter().map(Summary::from));
             let Some(next) = page.next else { return Ok(all) };
             query = vec![("limit", PAGE_SIZE.to_string()), ("after", next)];
         }
@@ -83,11 +70,7 @@ impl ServiceClient {
 
     /// Validates a document; returns warnings.
     pub(crate) async fn validate(&self, document: &str) -> Result<Vec<FileDiagnostic>, Failure> {
-        #[derive(Deserialize)]
-        struct Valid {
-            warnings: Vec<FileDiagnostic>,
-        }
-        let valid: Valid = self.json(with_json_body(self.post(&["validate"], &[]), document)).await?;
+        let valid: ValidationReply = self.json(with_json_body(self.post(&["validate"], &[]), document)).await?;
         Ok(valid.warnings)
     }
 
@@ -105,11 +88,11 @@ impl ServiceClient {
         on_failure: OnFailureArg,
     ) -> Result<Accepted, Failure> {
         let mut query = replace_query(rollout);
-        let word = match on_failure {
-            OnFailureArg::Rollback => "rollback",
-            OnFailureArg::Keep => "keep",
+        let action = match on_failure {
+            OnFailureArg::Rollback => FailureAction::Rollback,
+            OnFailureArg::Keep => FailureAction::Keep,
         };
-        query.push(("on_failure", word.to_owned()));
+        query.push(("on_failure", action.word().to_owned()));
         self.json(with_json_body(self.request(Method::PUT, &["infrastructures", id], &query), document)).await
     }
 
@@ -151,22 +134,14 @@ impl ServiceClient {
 
     /// Returns up to `limit` events after the one with the id `after`.
     pub(crate) async fn events(&self, id: &str, after: u64, limit: usize) -> Result<Vec<Event>, Failure> {
-        #[derive(Deserialize)]
-        struct Page {
-            events: Vec<Event>,
-        }
         let query = [("after", after.to_string()), ("limit", limit.to_string())];
-        let page: Page = self.json(self.get(&["infrastructures", id, "events"], &query)).await?;
+        let page: EventPage = self.json(self.get(&["infrastructures", id, "events"], &query)).await?;
         Ok(page.events)
     }
 
     /// Returns the types whose definitions the service stores.
-    pub(crate) async fn definitions(&self) -> Result<Vec<StoredDefinition>, Failure> {
-        #[derive(Deserialize)]
-        struct All {
-            definitions: Vec<StoredDefinition>,
-        }
-        let all: All = self.json(self.get(&["definitions"], &[])).await?;
+    pub(crate) async fn definitions(&self) -> Result<Vec<DefinitionItem>, Failure> {
+        let all: DefinitionList = self.json(self.get(&["definitions"], &[])).await?;
         Ok(all.definitions)
     }
 
@@ -177,11 +152,7 @@ impl ServiceClient {
 
     /// Stores definitions; returns the types.
     pub(crate) async fn import(&self, document: &str) -> Result<Vec<String>, Failure> {
-        #[derive(Deserialize)]
-        struct Imported {
-            imported: Vec<String>,
-        }
-        let response: Imported = self.json(with_json_body(self.post(&["definitions"], &[]), document)).await?;
+        let response: ImportReply = self.json(with_json_body(self.post(&["definitions"], &[]), document)).await?;
         Ok(response.imported)
     }
 
@@ -192,12 +163,8 @@ impl ServiceClient {
 
     /// Returns the plugins of the service.
     pub(crate) async fn plugins(&self) -> Result<Vec<PluginDetails>, Failure> {
-        #[derive(Deserialize)]
-        struct All {
-            plugins: Vec<PluginResponse>,
-        }
-        let all: All = self.json(self.get(&["plugins"], &[])).await?;
-        Ok(all.plugins.into_iter().filter_map(PluginResponse::into_details).collect())
+        let all: PluginList = self.json(self.get(&["plugins"], &[])).await?;
+        Ok(all.plugins.into_iter().filter_map(details).collect())
     }
 }
 

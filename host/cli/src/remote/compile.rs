@@ -7,6 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use occopus::WithPlanned;
 use occopus::source_location::SourceLocation;
+use occopus_api::FileDiagnostic;
 use occopus_engine::EventKind;
 use occopus_model::{
     CompileInput, Compiled, Diagnostics, Implementation, Infrastructure, InstanceLimits, Schemas, document,
@@ -15,7 +16,6 @@ use occopus_model::{
 
 use super::client::ServiceClient;
 use super::plugins::ServicePlugins;
-use super::problem::FileDiagnostic;
 use crate::args::DescriptionArgs;
 use crate::backend;
 use crate::failure::Failure;
@@ -146,9 +146,7 @@ impl SubmittedDescription {
 
 fn relocate(diagnostic: FileDiagnostic, origins: &HashMap<usize, String>) -> FileDiagnostic {
     let location = diagnostic.line.and_then(|line| origins.get(&line)).and_then(|origin| SourceLocation::parse(origin));
-    let file = location.map(|location| location.file.to_owned());
-    let (line, column) = location.map(|location| (location.line, location.column)).unzip();
-    FileDiagnostic { file, line, column, ..diagnostic }
+    diagnostic.relocated(location.map(|location| (location.file.to_owned(), location.line, location.column)))
 }
 
 /// Runs work that reads and checks files, which takes a while, outside of the asynchronous threads.
@@ -209,13 +207,12 @@ mod tests {
         let posted = posted(folder.path());
         let line = posted.text.lines().position(|line| line.contains(r#""text": "one\ntwo\n""#)).expect("sent") + 1;
         let diagnostic = |line| FileDiagnostic {
-            severity: "error".into(),
             code: "template.failed".into(),
             message: "line 2: what is this?".into(),
             file: Some("description".into()),
             line: Some(line),
             column: Some(15),
-            help: None,
+            ..FileDiagnostic::default()
         };
         let mut error = ServiceError::new(crate::failure::ExitStatus::Invalid, "files.invalid", "no");
         error.problems = vec![diagnostic(line), diagnostic(1)];

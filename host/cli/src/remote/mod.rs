@@ -18,7 +18,7 @@ pub(crate) use backend_support::check_backend_support;
 pub(crate) use client::ServiceClient;
 pub(crate) use events::{StreamStart, subscribe};
 pub(crate) use operation::follow_operation;
-pub(crate) use problem::{FileDiagnostic, ServiceError};
+pub(crate) use problem::ServiceError;
 
 use crate::failure::Failure;
 

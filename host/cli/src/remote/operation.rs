@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use occopus_api::{Accepted, Operation, OperationState};
 use occopus_engine::{Event, EventKind, StopSignal};
-use serde::Deserialize;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::client::ServiceClient;
 use super::compile::SubmittedDescription;
-use super::problem::{ProblemDetails, ServiceError};
+use super::problem::ServiceError;
 use super::without_locations;
 use crate::failure::{ExitStatus, Failure};
 use crate::report::{self, ProgressTree};
@@ -20,41 +20,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Time without an event after which the events of an ended operation are complete.
 const EVENT_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
-
-/// Response of a service to a request that began an operation.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Accepted {
-    pub(super) infraid: String,
-    /// URL or path of the operation.
-    pub(super) operation: String,
-}
-
-impl Accepted {
-    /// Returns the operation's id. The path before it may differ behind a proxy.
-    fn operation_id(&self) -> &str {
-        self.operation.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
-    }
-}
-
-/// An operation of a service.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Operation {
-    state: OperationState,
-    #[serde(default)]
-    message: Option<String>,
-    #[serde(default)]
-    error: Option<ProblemDetails>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum OperationState {
-    Pending,
-    Running,
-    Done,
-    Failed,
-    Superseded,
-}
 
 /// A summary of the events of an operation.
 #[derive(Debug, Default)]
@@ -168,31 +133,31 @@ fn interrupted(id: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
-    fn outcome(json: &str) -> Option<Result<(), Failure>> {
-        operation_outcome(serde_json::from_str(json).expect("an operation"), "i")
+    fn outcome(ended: Value) -> Option<Result<(), Failure>> {
+        let mut operation =
+            json!({"id": "o", "infraid": "i", "kind": "build", "by": "ada", "requested": "2026-01-01T00:00:00Z"});
+        for (key, value) in ended.as_object().expect("an object") {
+            operation[key] = value.clone();
+        }
+        operation_outcome(serde_json::from_value(operation).expect("an operation"), "i")
     }
 
     #[test]
     fn operations_fail_as_on_this_machine() {
         for state in ["pending", "running"] {
-            assert!(outcome(&format!(r#"{{"id": "o", "state": "{state}", "error": null}}"#)).is_none());
+            assert!(outcome(json!({"state": state, "error": null})).is_none());
         }
-        assert!(matches!(outcome(r#"{"state": "done", "message": null}"#), Some(Ok(()))));
-        let failed = r#"{"state": "failed", "error": {"code": "engine.owned", "detail": "busy", "status": 409}}"#;
+        assert!(matches!(outcome(json!({"state": "done", "message": null})), Some(Ok(()))));
+        let failed = json!({"state": "failed", "error": {"code": "engine.owned", "detail": "busy", "status": 409}});
         let Some(Err(failure)) = outcome(failed) else { panic!("it failed") };
         assert_eq!((failure.exit(), &failure.to_json()["error"]["infrastructure"]), (ExitStatus::Owned, &"i".into()));
-        let Some(Err(failure)) = outcome(r#"{"state": "failed"}"#) else { panic!("it failed") };
+        let Some(Err(failure)) = outcome(json!({"state": "failed"})) else { panic!("it failed") };
         assert_eq!(failure.exit(), ExitStatus::Failed);
-        let Some(Err(failure)) = outcome(r#"{"state": "superseded"}"#) else { panic!("it was superseded") };
+        let Some(Err(failure)) = outcome(json!({"state": "superseded"})) else { panic!("it was superseded") };
         assert_eq!(failure.exit(), ExitStatus::Failed);
-    }
-
-    #[test]
-    fn the_id_of_an_operation_is_the_end_of_its_url() {
-        for operation in ["/infrastructures/i/operations/o", "https://x/y/infrastructures/i/operations/o/"] {
-            assert_eq!(Accepted { infraid: "i".into(), operation: operation.into() }.operation_id(), "o");
-        }
     }
 }

@@ -2,49 +2,29 @@
 
 use std::sync::Arc;
 
+use occopus_api::PluginItem;
 use occopus_model::{Schemas, SectionKind};
 use occopus_runtime::PluginKind;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::plugin::{PluginDetails, PluginNeeds};
 
-/// A plugin in a response of a service.
-#[derive(Debug, Deserialize)]
-pub(super) struct PluginResponse {
-    name: String,
-    version: String,
-    kind: String,
-    keyword: String,
-    summary: String,
-    origin: String,
-    digest: String,
-    contract: String,
-    schema: Arc<Value>,
-    credentials: Option<Arc<Value>>,
-    network: Vec<String>,
-    interfaces: Vec<String>,
-}
-
-impl PluginResponse {
-    /// Converts the response; none if this version does not know the kind of the plugin.
-    pub(super) fn into_details(self) -> Option<PluginDetails> {
-        let kinds =
-            [PluginKind::Driver, PluginKind::HealthChecker, PluginKind::Contextualiser, PluginKind::ConfigManager];
-        Some(PluginDetails {
-            kind: kinds.into_iter().find(|kind| kind.name() == self.kind)?,
-            keyword: self.keyword,
-            name: self.name,
-            version: self.version,
-            summary: self.summary,
-            origin: self.origin,
-            sha256: self.digest,
-            contract: self.contract,
-            needs: PluginNeeds { network: self.network, interfaces: self.interfaces },
-            section_schema: self.schema,
-            credentials_schema: self.credentials,
-        })
-    }
+/// Converts a plugin of a service; none if this version does not know its kind.
+pub(super) fn details(plugin: PluginItem) -> Option<PluginDetails> {
+    let kinds = [PluginKind::Driver, PluginKind::HealthChecker, PluginKind::Contextualiser, PluginKind::ConfigManager];
+    Some(PluginDetails {
+        kind: kinds.into_iter().find(|kind| kind.name() == plugin.kind)?,
+        keyword: plugin.keyword,
+        name: plugin.name,
+        version: plugin.version,
+        summary: plugin.summary,
+        origin: plugin.origin,
+        sha256: plugin.digest,
+        contract: plugin.contract,
+        needs: PluginNeeds { network: plugin.network, interfaces: plugin.interfaces },
+        section_schema: plugin.schema,
+        credentials_schema: plugin.credentials,
+    })
 }
 
 /// The plugins of a service, as a source of schemas.

@@ -1,56 +1,11 @@
 //! Error responses of a service (problem details, RFC 9457) as failures of commands.
 
+use occopus_api::{FileDiagnostic, ProblemDetails};
 use occopus_engine::Leftover;
 use reqwest::{Response, StatusCode};
-use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::body::read_body;
 use crate::failure::{ExitStatus, Failure};
-
-/// Problem details (`application/problem+json`). Every field may be missing: the response may be that of a proxy.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct ProblemDetails {
-    status: Option<u16>,
-    title: Option<String>,
-    detail: Option<String>,
-    code: Option<String>,
-    help: Option<String>,
-    problems: Vec<FileDiagnostic>,
-    left: Vec<Leftover>,
-}
-
-/// An error or warning in the sent document.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct FileDiagnostic {
-    #[serde(default)]
-    pub(crate) severity: String,
-    #[serde(default)]
-    pub(crate) code: String,
-    pub(crate) message: String,
-    #[serde(default)]
-    pub(crate) file: Option<String>,
-    #[serde(default)]
-    pub(crate) line: Option<usize>,
-    #[serde(default)]
-    pub(crate) column: Option<usize>,
-    #[serde(default)]
-    pub(crate) help: Option<String>,
-}
-
-impl FileDiagnostic {
-    /// Returns `FILE:LINE:COLUMN`.
-    pub(crate) fn location(&self) -> Option<String> {
-        Some(format!("{}:{}:{}", self.file.as_ref()?, self.line?, self.column?))
-    }
-
-    /// Returns the diagnostic as JSON, for programs.
-    pub(crate) fn to_json(&self) -> Value {
-        let Self { severity, code, message, file, line, column, help } = self;
-        json!({"severity": severity, "code": code, "message": message, "file": file, "line": line, "column": column, "help": help})
-    }
-}
 
 /// An error of a service, or of the connection to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,9 +51,7 @@ impl ServiceError {
 
     /// Removes the locations in the sent document, which the user has not seen.
     pub(crate) fn without_locations(mut self) -> Self {
-        for diagnostic in &mut self.problems {
-            (diagnostic.file, diagnostic.line, diagnostic.column) = (None, None, None);
-        }
+        self.problems = self.problems.into_iter().map(|diagnostic| diagnostic.relocated(None)).collect();
         self
     }
 
@@ -116,12 +69,10 @@ impl From<ServiceError> for Failure {
 
 impl From<ProblemDetails> for ServiceError {
     fn from(problem: ProblemDetails) -> Self {
-        let status = problem.status.and_then(|status| StatusCode::from_u16(status).ok());
-        let code = problem.code.unwrap_or_else(|| "service.refused".to_owned());
-        let text = problem
-            .detail
-            .or(problem.title)
-            .unwrap_or_else(|| "the service rejects the request without a cause".to_owned());
+        let status = StatusCode::from_u16(problem.status).ok();
+        let code = if problem.code.is_empty() { "service.refused".to_owned() } else { problem.code };
+        let text = [problem.detail, problem.title].into_iter().find(|text| !text.is_empty());
+        let text = text.unwrap_or_else(|| "the service rejects the request without a cause".to_owned());
         // The diagnostics of a node that failed later have locations in a valid document.
         let is_about_files = status == Some(StatusCode::BAD_REQUEST) && !problem.problems.is_empty();
         let exit = match code.as_str() {
@@ -176,13 +127,18 @@ pub(super) async fn read_failure(response: Response) -> Failure {
 }
 
 fn parse_problem(status: StatusCode, bytes: &[u8]) -> ProblemDetails {
-    let problem = serde_json::from_slice::<ProblemDetails>(bytes).unwrap_or_default();
-    let detail = problem.detail.clone().or_else(|| Some(format!("the service responds with {status}")));
-    ProblemDetails { status: Some(status.as_u16()), detail, ..problem }
+    let mut problem = serde_json::from_slice::<ProblemDetails>(bytes).unwrap_or_default();
+    problem.status = status.as_u16();
+    if problem.detail.is_empty() {
+        problem.detail = format!("the service responds with {status}");
+    }
+    problem
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn parse(status: u16, body: &str) -> ServiceError {

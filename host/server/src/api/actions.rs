@@ -3,51 +3,17 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use occopus_api::{Accepted, LegacyAck, ScaleDownReply, ScaleReply, SuspensionReply};
 use occopus_engine::{EngineError, InfrastructureState, Scale};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::common::{Accepted, LegacyAck, PathParams, QueryParams, accepted};
+use super::common::{PathParams, QueryParams, accepted};
 use crate::access::{Caller, Scope};
 use crate::api::Precondition;
 use crate::operations::Work;
 use crate::problem::ApiError;
 use crate::state::{Service, destroying_error};
-
-/// A request to scale, repeated in the form of the Python service.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct ScaleReply {
-    /// `scaleup` or `scaleto`.
-    method: String,
-    /// The infrastructure's id.
-    infraid: String,
-    /// The node's name.
-    nodename: String,
-    /// Number of instances to add (`scaleup`), or to have (`scaleto`).
-    count: u32,
-}
-
-/// A request to remove one instance, repeated in the form of the Python service.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct ScaleDownReply {
-    /// `scaledown`.
-    method: String,
-    /// The infrastructure's id.
-    infraid: String,
-    /// The node's name.
-    nodename: String,
-    /// The instance to remove; null: the youngest.
-    nodeid: Option<String>,
-}
-
-/// The suspension of an infrastructure.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct SuspensionReply {
-    /// The infrastructure's id.
-    infraid: String,
-    /// Suspension of its maintenance: while true, it is neither observed nor healed.
-    suspended: bool,
-}
 
 /// Fails unless the caller has the scope `operate` on the infrastructure, and the infrastructure exists.
 async fn authorize_existing(service: &Service, caller: &Caller, id: &str) -> Result<(), ApiError> {

@@ -12,14 +12,13 @@ use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
+use occopus_api::{Accepted, Operation};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use utoipa::ToSchema;
 
 use crate::feed::{CachedAnswer, Topic};
 use crate::listen::LimitExceeded;
-use crate::operations::Operation;
 use crate::problem::ApiError;
 
 /// Parameters of the path. Rejects invalid ones with problem details.
@@ -84,37 +83,19 @@ pub(crate) async fn collect_body(body: Body) -> Result<Bytes, ApiError> {
     Ok(collected.to_bytes())
 }
 
-/// An accepted operation.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Accepted {
-    /// The infrastructure's id.
-    pub(crate) infraid: String,
-    /// The path of the operation, which shows its state and outcome.
-    #[schema(example = "/infrastructures/web/operations/0198c0de-0000-7000-8000-000000000000")]
-    pub(crate) operation: String,
-}
-
 /// Returns the response to a request that started an operation: 202 with its path.
 pub(crate) fn accepted(operation: &Operation) -> Response {
     accepted_as(&operation.infraid, &operation.id)
 }
 
 pub(crate) fn accepted_as(infraid: &str, operation: &str) -> Response {
-    let path = format!("/infrastructures/{infraid}/operations/{operation}");
-    let location = HeaderValue::try_from(&path).ok();
-    let body = axum::Json(Accepted { infraid: infraid.to_owned(), operation: path });
-    let mut response = (StatusCode::ACCEPTED, body).into_response();
+    let body = Accepted::new(infraid, operation);
+    let location = HeaderValue::try_from(&body.operation).ok();
+    let mut response = (StatusCode::ACCEPTED, axum::Json(body)).into_response();
     if let Some(location) = location {
         response.headers_mut().insert(LOCATION, location);
     }
     response
-}
-
-/// An acknowledgement, in the form of the Python service.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct LegacyAck {
-    /// The infrastructure's id.
-    pub(crate) infraid: String,
 }
 
 /// Returns the error for a response that cannot be written as JSON.

@@ -4,41 +4,14 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
+use occopus_api::{DefinitionItem, DefinitionList, ImportReply};
 use serde_json::Value;
-use utoipa::ToSchema;
 
 use super::common::{PathParams, PostedText};
 use crate::access::{Caller, Scope};
 use crate::problem::ApiError;
 use crate::problem::file_name;
 use crate::state::Service;
-
-/// A stored node type in a list.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct DefinitionItem {
-    /// The name of the type.
-    #[serde(rename = "type")]
-    node_type: String,
-    /// Number of its implementations.
-    implementations: usize,
-    /// Origin of each implementation.
-    origins: Vec<String>,
-}
-
-/// The stored node types.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct DefinitionList {
-    /// The types, ordered by name.
-    definitions: Vec<DefinitionItem>,
-}
-
-/// The result of an import.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct ImportReply {
-    /// The imported types.
-    imported: Vec<String>,
-}
 
 /// Lists the stored node types.
 #[utoipa::path(

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use occopus::source_location::SourceLocation;
 use occopus::{needs_of_description, rehearse};
+use occopus_api::FileDiagnostic;
 use occopus_engine::Preview;
-use occopus_model::{Diagnostics, Implementation, Infrastructure, section_type};
+use occopus_model::{Diagnostic, Diagnostics, Implementation, Infrastructure, section_type};
 use occopus_runtime::grants::{self, Interface};
-use serde_json::{Value, json};
 
 use crate::access::{Caller, Scope};
 use crate::problem::{ApiError, POSTED_DOCUMENT, strip_folders};
@@ -24,7 +24,7 @@ pub(crate) struct CheckedDescription {
     pub(crate) infrastructure: Infrastructure,
     pub(crate) warnings: Diagnostics,
     /// Warnings about rendered nodes, in the form of problems.
-    pub(crate) doubts: Vec<Value>,
+    pub(crate) doubts: Vec<FileDiagnostic>,
 }
 
 /// Checks a document as the description of the infrastructure with this id, after waiting for the caller's turn in the
@@ -94,7 +94,7 @@ fn forbidden_implementation(
     service: &Service,
     plugins: &[occopus_runtime::PluginInfo],
     used: &Implementation,
-) -> Option<Value> {
+) -> Option<FileDiagnostic> {
     let driver = section_type(&used.resource).unwrap_or_default();
     let runs_programs = plugins.iter().any(|plugin| {
         plugin.kind == occopus_runtime::PluginKind::Driver
@@ -107,7 +107,7 @@ fn forbidden_implementation(
             "the driver `{driver}` runs programs on the machine of the service, which is not allowed over the network"
         );
         let help = "the operator can allow it: `service: {allow_processes: true}` in the configuration";
-        return Some(problem_json(location(used, "/resource/type"), "service.process", &message, help));
+        return Some(problem(location(used, "/resource/type"), "service.process", message, help));
     }
     let sections = [
         ("/resource/endpoint", Some(&used.resource)),
@@ -120,19 +120,19 @@ fn forbidden_implementation(
 
 /// Returns the problem with an endpoint that the operator does not allow; none if it is allowed. The text is compared
 /// as written, so a template is never allowed by what it would render to.
-fn forbidden_endpoint(service: &Service, endpoint: &str, location: &str) -> Option<Value> {
+fn forbidden_endpoint(service: &Service, endpoint: &str, location: &str) -> Option<FileDiagnostic> {
     let allowed = &service.settings.endpoints;
     if allowed.is_empty() || allowed.iter().any(|allowed| allowed == endpoint) {
         return None;
     }
     let message = format!("the endpoint {endpoint} is not allowed over the network");
     let help = "the operator can allow it: `service: {endpoints: [...]}` in the configuration";
-    Some(problem_json(location, "service.endpoint", &message, help))
+    Some(problem(location, "service.endpoint", message, help))
 }
 
 /// Returns the problem with a webhook URL that the operator does not allow; none if it is allowed. URLs on this machine
 /// and in private networks must be allowed one by one, since callers may be anywhere.
-fn forbidden_webhook(service: &Service, url: &str) -> Option<Value> {
+fn forbidden_webhook(service: &Service, url: &str) -> Option<FileDiagnostic> {
     if service.settings.webhooks.iter().any(|allowed| allowed == url) {
         return None;
     }
@@ -141,7 +141,7 @@ fn forbidden_webhook(service: &Service, url: &str) -> Option<Value> {
             "the webhook {url} is on the machine of the service or on a private network, which is not allowed over the network"
         );
         let help = "the operator can allow it: `service: {webhooks: [URL]}` in the configuration";
-        return Some(problem_json("", "service.webhook", &message, help));
+        return Some(problem("", "service.webhook", message, help));
     }
     forbidden_endpoint(service, url, "")
 }
@@ -151,25 +151,15 @@ fn location<'a>(used: &'a Implementation, pointer: &str) -> &'a str {
     used.lines.get(pointer).unwrap_or(&used.origin)
 }
 
-fn problem_json(location: &str, code: &str, message: &str, help: &str) -> Value {
+fn problem(location: &str, code: &str, message: String, help: &str) -> FileDiagnostic {
     let location = SourceLocation::parse(location);
-    json!({
-        "severity": "error",
-        "code": code,
-        "message": message,
-        "file": location.map(|location| location.file),
-        "line": location.map(|location| location.line),
-        "column": location.map(|location| location.column),
-        "end_line": null,
-        "end_column": null,
-        "help": help,
-    })
+    let problem =
+        FileDiagnostic { code: code.to_owned(), message, help: Some(help.to_owned()), ..FileDiagnostic::default() };
+    problem.relocated(location.map(|location| (location.file.to_owned(), location.line, location.column)))
 }
 
-fn bad_description(problems: Vec<Value>) -> ApiError {
-    let first = problems.first();
-    let text = |key: &str| first.and_then(|first| first[key].as_str()).unwrap_or_default().to_owned();
-    let (code, message) = (text("code"), text("message"));
+fn bad_description(problems: Vec<FileDiagnostic>) -> ApiError {
+    let FileDiagnostic { code, message, .. } = problems.first().cloned().unwrap_or_default();
     ApiError::bad_request(&code, message).with_problems(problems)
 }
 
@@ -185,15 +175,14 @@ async fn check_credentials(
         .filter_map(|found| {
             let message = format!("{} of `{}`: {}", found.section, found.node_type, found.problem.as_ref()?);
             let help = "the credentials are managed by the operator of the service";
-            Some(problem_json(&found.origin, "credentials.missing", &message, help))
+            Some(problem(&found.origin, "credentials.missing", message, help))
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(bad_description(problems)) }
 }
 
 /// Returns the warnings of a checked description, in the form of problems.
-pub(crate) fn warnings(checked: &CheckedDescription) -> Vec<Value> {
-    let warnings =
-        checked.warnings.iter().map(occopus_model::Diagnostic::to_json).chain(checked.doubts.iter().cloned());
+pub(crate) fn warnings(checked: &CheckedDescription) -> Vec<FileDiagnostic> {
+    let warnings = checked.warnings.iter().map(Diagnostic::to_file_diagnostic).chain(checked.doubts.iter().cloned());
     strip_folders(warnings.collect())
 }

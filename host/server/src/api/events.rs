@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use utoipa::{IntoParams, ToSchema};
+use occopus_api::EventPage;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::common::{PathParams, QueryParams};
 use crate::access::{Caller, Scope, SlotGuard};
@@ -33,16 +33,6 @@ pub(crate) struct EventQuery {
     /// Maximum number of events in a page; 100 by default.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
-}
-
-/// A page of events.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct EventPage {
-    /// The events, the oldest first, each with `id`, `time`, `infra_id`, `event`, and its own fields.
-    #[schema(value_type = Vec<Object>)]
-    events: Vec<Value>,
-    /// `after` of the next page; null on the last page.
-    next: Option<u64>,
 }
 
 /// Returns a page of events, or streams them.
@@ -87,7 +77,7 @@ pub(crate) async fn events(
     let more = events.len() > limit;
     events.truncate(limit);
     let next = events.last().and_then(|event| event.id).filter(|_| more);
-    Ok(Json(EventPage { events: events.iter().map(|event| json!(event)).collect(), next }).into_response())
+    Ok(Json(EventPage { events, next }).into_response())
 }
 
 async fn stream(

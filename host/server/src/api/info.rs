@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use utoipa::ToSchema;
+use occopus_api::InfoReply;
+use serde_json::json;
 
 use super::common::{PathParams, QueryParams};
 use super::status::{legacy_state, node_reports};
@@ -25,13 +24,6 @@ pub(crate) const KEYS: [&str; 7] = [
     "node.address",
     "node.resource.state",
 ];
-
-/// The value of an information key.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct InfoReply {
-    /// The value; its type depends on the key.
-    result: Value,
-}
 
 /// Returns the value of an information key of the Python service.
 ///

@@ -6,16 +6,18 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, StatusCode};
-use occopus_engine::{InfrastructureState, Owner, Plan, Rollout, Summary};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use occopus_api::{
+    Accepted, FailureAction, InfrastructureItem, InfrastructureList, LegacyAck, OperationState, ValidationReply,
+};
+use occopus_engine::{InfrastructureState, Plan, Rollout, Summary};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::common::{Accepted, LegacyAck, PathParams, PostedText, QueryParams, accepted};
+use super::common::{PathParams, PostedText, QueryParams, accepted};
 use super::{Precondition, document};
 use crate::access::{Caller, Scope};
-use crate::operations::{NextWork, OperationState, Work};
+use crate::operations::{NextWork, Work};
 use crate::problem::ApiError;
 use crate::state::{Service, has_id_syntax, unknown_infrastructure};
 
@@ -41,39 +43,6 @@ pub(crate) struct ListQuery {
     /// Only infrastructures after this cursor: `next` of the page before.
     #[param(pattern = "^[0-9a-f]{16}-[A-Za-z0-9._-]{1,64}$")]
     after: Option<String>,
-}
-
-/// A page of infrastructures.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct InfrastructureList {
-    /// The ids, under the key of the Python service.
-    infrastuctures: Vec<String>,
-    /// The ids.
-    infrastructures: Vec<String>,
-    /// The infrastructures, in the same order.
-    items: Vec<InfrastructureItem>,
-    /// `after` of the next page; null on the last page.
-    next: Option<String>,
-}
-
-/// An infrastructure in a list.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct InfrastructureItem {
-    /// The infrastructure's id.
-    id: String,
-    /// `infra_name`.
-    name: String,
-    /// The state of the infrastructure.
-    state: InfrastructureState,
-    /// Time at which it was first built.
-    #[schema(value_type = String, format = DateTime)]
-    created: jiff::Timestamp,
-    /// The process that holds the lease of the infrastructure; null: none.
-    owner: Option<Owner>,
-    /// Suspension of its maintenance.
-    suspended: bool,
-    /// Attachment to the service, which then maintains it.
-    attached: bool,
 }
 
 /// Lists the infrastructures, the oldest first.
@@ -114,8 +83,8 @@ pub(crate) async fn list(
     let next = all.last().filter(|_| more).map(cursor);
     let ids: Vec<_> = all.iter().map(|one| one.id.clone()).collect();
     let items = all.into_iter().map(|one| {
-        let Summary { id, name, state, created, owner, suspended } = one;
-        InfrastructureItem { attached: attached.contains(&id), id, name, state, created, owner, suspended }
+        let is_attached = attached.contains(&one.id);
+        InfrastructureItem::new(one, is_attached)
     });
     Ok(Json(InfrastructureList { infrastuctures: ids.clone(), infrastructures: ids, items: items.collect(), next }))
 }
@@ -187,16 +156,6 @@ pub(crate) struct BuildQuery {
     replace: Option<String>,
     /// Treatment of new machines when a node fails; `rollback` by default.
     on_failure: Option<FailureAction>,
-}
-
-/// The treatment of new machines after a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum FailureAction {
-    /// Remove them.
-    Rollback,
-    /// Keep them for inspection.
-    Keep,
 }
 
 fn parse_replace(replace: Option<&str>) -> Result<Rollout, ApiError> {
@@ -286,16 +245,6 @@ pub(crate) async fn plan(
     let rollout = parse_replace(query.replace.as_deref())?;
     let checked = document::check(&service, &caller, Some(&id), text).await?;
     Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, rollout).await?))
-}
-
-/// The result of a successful validation.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct ValidationReply {
-    /// Always true: the answer to an invalid description is 400.
-    valid: bool,
-    /// Warnings, in the form of `problems`.
-    #[schema(value_type = Vec<Object>)]
-    warnings: Vec<Value>,
 }
 
 /// Validates a description, and changes nothing.

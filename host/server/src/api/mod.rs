@@ -21,7 +21,6 @@ use crate::state::Service;
 pub(crate) use common::{accepted_as, collect_body};
 pub(crate) use description::{Precondition, current as current_description, etag as description_tag};
 pub(crate) use info::KEYS as INFO_KEYS;
-pub(crate) use infrastructures::FailureAction;
 
 /// Returns all routes, with their part of the OpenAPI document.
 pub(crate) fn routes() -> OpenApiRouter<Service> {

@@ -2,21 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use occopus_api::{Operation, OperationList};
 
 use super::common::PathParams;
 use crate::access::{Caller, Scope};
-use crate::operations::Operation;
 use crate::problem::ApiError;
 use crate::state::{Service, unknown_infrastructure};
-
-/// The operations of an infrastructure.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct OperationList {
-    /// The operations, the newest first.
-    operations: Vec<Operation>,
-}
 
 /// Lists the latest operations of an infrastructure.
 #[utoipa::path(

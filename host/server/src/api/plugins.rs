@@ -2,74 +2,32 @@
 
 use axum::Json;
 use axum::extract::State;
+use occopus_api::{PluginItem, PluginList};
 use occopus_runtime::PluginInfo;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::ToSchema;
 
 use crate::access::{Caller, Scope};
 use crate::problem::ApiError;
 use crate::state::Service;
 
-/// A plugin of the service.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct PluginItem {
-    /// The name of the plugin.
-    name: String,
-    /// The version of the plugin.
-    version: String,
-    /// `driver`, `health checker`, `contextualiser` or `config manager`.
-    kind: String,
-    /// The keyword that selects the plugin in a node definition.
-    keyword: String,
-    /// A summary in one line.
-    summary: String,
-    /// Origin of the plugin: `bundled` or `installed`.
-    origin: String,
-    /// SHA-256 of the component.
-    digest: String,
-    /// Version of the plugin contract that it was built for.
-    contract: String,
-    /// Size of the component in bytes.
-    size: usize,
-    /// JSON Schema of the plugin's section.
-    schema: Value,
-    /// JSON Schema of the plugin's credentials; null: it has none.
-    credentials: Option<Value>,
-    /// Network targets that the plugin requests.
-    network: Vec<String>,
-    /// Host interfaces that the plugin requests.
-    interfaces: Vec<String>,
-}
-
-/// The plugins of the service.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct PluginList {
-    /// The plugins, ordered by kind and keyword.
-    plugins: Vec<PluginItem>,
-}
-
 /// Origin of the plugins that are part of the program.
 const BUNDLED: &str = "bundled";
 
-impl From<PluginInfo> for PluginItem {
-    fn from(info: PluginInfo) -> Self {
-        let description = info.description;
-        Self {
-            name: description.name,
-            version: description.version,
-            kind: info.kind.name().to_owned(),
-            keyword: description.keyword,
-            summary: description.summary,
-            origin: info.origin,
-            digest: info.digest,
-            contract: info.contract,
-            size: info.size,
-            schema: Value::clone(&description.section_schema),
-            credentials: description.credentials_schema.map(|schema| Value::clone(&schema)),
-            network: description.needs_network,
-            interfaces: description.needs_interfaces,
-        }
+fn item(info: PluginInfo) -> PluginItem {
+    let description = info.description;
+    PluginItem {
+        name: description.name,
+        version: description.version,
+        kind: info.kind.name().to_owned(),
+        keyword: description.keyword,
+        summary: description.summary,
+        origin: info.origin,
+        digest: info.digest,
+        contract: info.contract,
+        size: info.size,
+        schema: description.section_schema,
+        credentials: description.credentials_schema,
+        network: description.needs_network,
+        interfaces: description.needs_interfaces,
     }
 }
 
@@ -88,6 +46,11 @@ impl Service {
         }
         Ok(list)
     }
+
+    /// Returns all plugins, as clients see them.
+    pub(crate) async fn plugin_items(&self) -> Result<Vec<PluginItem>, ApiError> {
+        Ok(self.plugins().await?.into_iter().map(item).collect())
+    }
 }
 
 /// Lists the plugins of the service.
@@ -98,6 +61,5 @@ impl Service {
 )]
 pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<PluginList>, ApiError> {
     caller.authorize(Scope::Read, None)?;
-    let plugins = service.plugins().await?.into_iter().map(PluginItem::from);
-    Ok(Json(PluginList { plugins: plugins.collect() }))
+    Ok(Json(PluginList { plugins: service.plugin_items().await? }))
 }

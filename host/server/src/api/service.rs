@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
-use jiff::Timestamp;
+use occopus_api::{CallerIdentity, Health};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -18,17 +18,6 @@ use crate::audit::AuditEntry;
 use crate::metrics::StateLabels;
 use crate::problem::ApiError;
 use crate::state::Service;
-
-/// The identity of the caller.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct CallerIdentity {
-    /// Name of the caller's token.
-    name: String,
-    /// Scope of the caller: `read`, `operate` or `admin`.
-    scope: String,
-    /// Ids of the infrastructures that the caller is limited to; null: no limit.
-    infrastructures: Option<Vec<String>>,
-}
 
 /// Returns the identity of the caller.
 #[utoipa::path(
@@ -108,18 +97,6 @@ pub(crate) async fn metrics(State(service): State<Service>, caller: Caller) -> R
     service.metrics.supervised.set(i64::try_from(service.supervisor.task_count()).unwrap_or(i64::MAX));
     let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok(([(CONTENT_TYPE, content_type)], service.metrics.to_openmetrics()).into_response())
-}
-
-/// The health of the service.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Health {
-    /// Always `ok`: a service that is not ready answers with 503.
-    status: String,
-    /// Version of the service.
-    version: String,
-    /// Time at which the service started.
-    #[schema(value_type = String, format = DateTime)]
-    since: Timestamp,
 }
 
 fn health(service: &Service) -> Json<Health> {

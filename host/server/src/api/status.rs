@@ -6,48 +6,16 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use indexmap::IndexMap;
+use occopus_api::{InstanceReport, NodeReport, ScalingReport};
 use occopus_engine::{InstanceState, InstanceStatus, Status};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use super::common::{PathParams, QueryParams, cached_json};
 use crate::access::{Caller, Scope};
 use crate::problem::ApiError;
 use crate::state::Service;
-
-/// A node, in the form of the Python service.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct NodeReport {
-    /// The instances of the node, by their ids.
-    #[schema(value_type = std::collections::HashMap<String, InstanceReport>)]
-    instances: IndexMap<String, InstanceReport>,
-    /// Actual number of instances, target and limits.
-    scaling: ScalingReport,
-}
-
-/// An instance, in the form of the Python service.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct InstanceReport {
-    /// An address, or a list if there are several; null while there is none.
-    #[schema(value_type = Value)]
-    resource_address: Value,
-    /// State of the instance: `ready`, `pending`, `unknown`, `failed` or `shutdown`.
-    state: String,
-}
-
-/// Numbers of instances of a node.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct ScalingReport {
-    /// Number of instances that exist.
-    actual: usize,
-    /// Number of instances that the node is to have.
-    target: u32,
-    /// Minimum number of instances.
-    min: u32,
-    /// Maximum number of instances.
-    max: u32,
-}
 
 /// Returns the nodes that have instances, by their names.
 pub(crate) fn node_reports(status: &Status) -> IndexMap<String, NodeReport> {

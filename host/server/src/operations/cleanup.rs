@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use occopus_api::Operation;
 use occopus_engine::ports::{Entry, Store, StoreError, Transaction, Write};
 use occopus_engine::{Engine, EngineError};
 
+use super::FailedBuild;
 use super::ledger::{DONE_PREFIX, FAILED_PREFIX, PAGE_SIZE, PENDING_PREFIX};
-use super::{FailedBuild, Operation};
 use crate::codec::decode_record;
 use crate::idempotency;
 
@@ -120,11 +121,11 @@ async fn clean_up_operations(store: &dyn Store, engine: &Engine) -> Result<(), E
 #[cfg(test)]
 mod tests {
     use jiff::ToSpan as _;
+    use occopus_api::{OperationKind, OperationState};
     use occopus_engine::testing::{Fakes, infrastructure, node};
 
     use super::*;
     use crate::codec::put_record;
-    use crate::operations::{OperationKind, OperationState};
 
     fn ago(hours: i64) -> Timestamp {
         Timestamp::now().checked_sub(hours.hours()).unwrap()

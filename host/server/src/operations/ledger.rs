@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use occopus_api::{Operation, OperationKind, OperationState};
 use occopus_engine::ports::{CommitOutcome, Compare, Entry, Revision, Store, StoreError, Transaction, Write};
 use uuid::Uuid;
 
 use super::record::PendingOperation;
-use super::{Claim, FailedBuild, Operation, OperationKind, OperationState, Work};
+use super::{Claim, FailedBuild, Work};
 use crate::codec::{decode_record, put_record};
 use crate::idempotency;
 use crate::problem::ApiError;

@@ -7,4 +7,4 @@ mod record;
 
 pub(crate) use cleanup::clean_up;
 pub(crate) use ledger::{ATTACHED_PREFIX, Ledger, NextWork, PENDING_PREFIX, SubmitCheck, SubmitOutcome};
-pub(crate) use record::{Claim, FailedBuild, Operation, OperationKind, OperationState, Work};
+pub(crate) use record::{Claim, FailedBuild, Work};

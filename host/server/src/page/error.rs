@@ -35,8 +35,8 @@ impl PageError {
 impl From<ApiError> for PageError {
     fn from(error: ApiError) -> Self {
         let status = error.status();
-        let (text, help) = error.into_details().into_text();
-        Self { status, text, help }
+        let details = error.into_details();
+        Self { status, text: details.text(), help: details.help }
     }
 }
 

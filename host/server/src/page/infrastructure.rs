@@ -8,12 +8,13 @@ use http::StatusCode;
 use jiff::Timestamp;
 use occopus::graph::tone::{self, Tone};
 use occopus::graph::{self, TooLarge};
+use occopus_api::{Operation, OperationState};
 use occopus_engine::{EventKind, InfrastructureState, InstanceStatus, NodeStatus, StoredEvent};
 use serde::Deserialize;
 
 use super::display::{self, AbsoluteTime, RelativeTime};
 use super::shell::{Shell, Viewer, html};
-use super::{InfrastructureView, OperationView, PageError, PageSource};
+use super::{InfrastructureView, PageError, PageSource};
 
 /// Number of events on a page.
 const EVENTS_PER_PAGE: usize = 50;
@@ -53,7 +54,7 @@ struct Parts<'a> {
     graph: Result<String, TooLarge>,
     rows: Vec<(&'a NodeStatus, &'a InstanceStatus)>,
     more: usize,
-    operations: Vec<OperationView>,
+    operations: Vec<Operation>,
     events: Vec<StoredEvent>,
     older: Option<u64>,
     is_past: bool,
@@ -73,14 +74,14 @@ trait OperationTable {
         display::path_segment(text)
     }
 
-    fn operation_state(&self, operation: &OperationView) -> display::StateLabel {
-        let tone = match &*operation.state {
-            "done" => Tone::Good,
-            "failed" => Tone::Bad,
-            "pending" | "running" => Tone::Busy,
-            _ => Tone::Idle,
+    fn operation_state(&self, operation: &Operation) -> display::StateLabel {
+        let tone = match operation.state {
+            OperationState::Done => Tone::Good,
+            OperationState::Failed => Tone::Bad,
+            OperationState::Pending | OperationState::Running => Tone::Busy,
+            OperationState::Superseded => Tone::Idle,
         };
-        display::StateLabel::new(tone, &operation.state)
+        display::StateLabel::new(tone, operation.state.word())
     }
 }
 
@@ -99,7 +100,7 @@ struct Gone {
     name: String,
     has_failed: bool,
     operates: bool,
-    operations: Vec<OperationView>,
+    operations: Vec<Operation>,
     events: Vec<StoredEvent>,
     now: Timestamp,
 }
@@ -124,7 +125,7 @@ impl OperationTable for Gone {
 struct PageData {
     shown: InfrastructureView,
     graph: Result<String, TooLarge>,
-    operations: Vec<OperationView>,
+    operations: Vec<Operation>,
     events: Vec<StoredEvent>,
 }
 

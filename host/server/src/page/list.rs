@@ -50,13 +50,13 @@ impl Parts {
         let name = filter.name.trim().to_lowercase();
         let mut shown = source.list().await?;
         shown.retain(|one| {
-            viewer.caller.can_see(&one.summary.id)
-                && one.summary.name.to_lowercase().contains(&name)
-                && (filter.state.is_empty() || one.summary.state.to_string() == filter.state)
+            viewer.caller.can_see(&one.item.id)
+                && one.item.name.to_lowercase().contains(&name)
+                && (filter.state.is_empty() || one.item.state.to_string() == filter.state)
         });
         // The youngest first; of the same age, in the order of their ids.
         shown.sort_by(|one, other| {
-            other.summary.created.cmp(&one.summary.created).then_with(|| one.summary.id.cmp(&other.summary.id))
+            other.item.created.cmp(&one.item.created).then_with(|| one.item.id.cmp(&other.item.id))
         });
         let more = shown.len().saturating_sub(MAX_ROWS);
         shown.truncate(MAX_ROWS);
@@ -73,7 +73,7 @@ impl Parts {
     }
 
     fn state(&self, one: &InfrastructureRow) -> display::StateLabel {
-        display::StateLabel::new(tone::of_infrastructure(one.summary.state), one.summary.state)
+        display::StateLabel::new(tone::of_infrastructure(one.item.state), one.item.state)
     }
 }
 

@@ -16,10 +16,7 @@ mod source;
 
 pub(crate) use api::page as api_page;
 pub use error::PageError;
-pub use source::{
-    DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, OperationError, OperationView, PageSource,
-    Starter,
-};
+pub use source::{DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, PageSource, Starter};
 
 use axum::Router;
 use axum::routing::{get, post};

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue};
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use occopus::graph::TooLarge;
-use occopus::runtime::PluginInfo;
-use occopus_engine::{Status, StoredEvent, Summary};
+use occopus_api::{InfrastructureItem, Operation, PluginItem};
+use occopus_engine::{Status, StoredEvent};
 use occopus_model::Implementation;
 
 use super::PageError;
@@ -40,7 +40,7 @@ pub trait PageSource: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<StoredEvent>, PageError>> + Send;
 
     /// Returns the operations of an infrastructure, the newest first: the pending one, and some that have ended.
-    fn operations(&self, id: &str) -> impl Future<Output = Result<Vec<OperationView>, PageError>> + Send;
+    fn operations(&self, id: &str) -> impl Future<Output = Result<Vec<Operation>, PageError>> + Send;
 
     /// Returns the current description of an infrastructure, or that of its failed build; none if there is neither.
     /// With `tried`, prefers that of the last build, if that has failed.
@@ -60,7 +60,7 @@ pub trait PageSource: Clone + Send + Sync + 'static {
     fn definitions(&self) -> impl Future<Output = Result<IndexMap<String, Vec<Implementation>>, PageError>> + Send;
 
     /// Returns all plugins.
-    fn plugins(&self) -> impl Future<Output = Result<Vec<PluginInfo>, PageError>> + Send;
+    fn plugins(&self) -> impl Future<Output = Result<Vec<PluginItem>, PageError>> + Send;
 
     /// Begins a session, and returns its cookies: [`crate::access::Access::sign_in`].
     fn sign_in(
@@ -76,12 +76,8 @@ pub trait PageSource: Clone + Send + Sync + 'static {
 /// An infrastructure in the list.
 #[derive(Debug, Clone)]
 pub struct InfrastructureRow {
-    /// Summary from the engine.
-    pub summary: Summary,
-    /// Suspension of its maintenance.
-    pub suspended: bool,
-    /// Attachment to the service, which then maintains it.
-    pub attached: bool,
+    /// The infrastructure, as the REST API lists it.
+    pub item: InfrastructureItem,
     /// Number of ready instances.
     pub ready: usize,
     /// Number of instances that it is to have.
@@ -97,36 +93,6 @@ pub struct InfrastructureView {
     pub attached: bool,
     /// Failure of the last build, while its description is still stored.
     pub tried: bool,
-}
-
-/// An operation of an infrastructure.
-#[derive(Debug, Clone)]
-pub struct OperationView {
-    /// UUID of the operation.
-    pub id: String,
-    /// Kind of work: `build`, `destroy` or `maintain`.
-    pub kind: String,
-    /// Progress: `pending`, `running`, `done`, `failed` or `superseded`.
-    pub state: String,
-    /// Name of the caller who requested it.
-    pub by: String,
-    /// Time of the request.
-    pub requested: Timestamp,
-    /// Time at which it ended.
-    pub ended: Option<Timestamp>,
-    /// Reason for which it waits or retries.
-    pub message: Option<String>,
-    /// Cause of the failure.
-    pub error: Option<OperationError>,
-}
-
-/// The cause of an operation's failure.
-#[derive(Debug, Clone)]
-pub struct OperationError {
-    /// Text of the error, with lines of the description.
-    pub text: String,
-    /// Advice on how to solve it.
-    pub help: Option<String>,
 }
 
 /// A description in the editor.

@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use occopus_api::Operation;
 use occopus_engine::EngineError;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::MutexGuard;
 
 use super::SupervisorInner;
-use crate::operations::{Claim, Operation};
+use crate::operations::Claim;
 use crate::problem::ApiError;
 
 /// Deaths of services during an operation after which it is set aside.

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use occopus::{needs_of_description, needs_of_status};
+use occopus_api::{Operation, OperationState};
 use occopus_engine::{BuildRequest, EngineError, Leftover, MaintainOptions, OnFailure, Rollout};
 use occopus_model::Webhook;
 use tokio::sync::Notify;
@@ -9,7 +10,7 @@ use tokio::sync::Notify;
 use super::crash_loop::ClaimOutcome;
 use super::run::{Assignment, EngineJob, EventHistory, RunError, StopCause};
 use super::{RETRY_INTERVAL, SupervisorInner};
-use crate::operations::{FailedBuild, Operation, OperationState, Work};
+use crate::operations::{FailedBuild, Work};
 use crate::problem::ApiError;
 
 /// Instances that a message names.

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 use occopus::graph::{TooLarge, svg_of_status};
-use occopus::runtime::{PluginInfo, PluginKind};
+use occopus_api::{InfrastructureItem, Operation, OperationKind, OperationState, PluginItem, ProblemDetails};
 use occopus_engine::ports::Address;
 use occopus_engine::{
     Event, EventKind, FailingNode, InfrastructureState, InstanceState, InstanceStatus, NodeStatus, Owner, Status,
@@ -16,8 +16,7 @@ use occopus_engine::{
 use occopus_model::{HealthCheck, Implementation};
 use occopus_server::access::{AccessError, Caller, TokenText};
 use occopus_server::page::{
-    DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, OperationError, OperationView, PageError,
-    PageSource, Starter,
+    DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, PageError, PageSource, Starter,
 };
 use serde_json::json;
 
@@ -150,9 +149,7 @@ fn before(seconds: i64) -> Timestamp {
 impl PageSource for FakeSource {
     async fn list(&self) -> Result<Vec<InfrastructureRow>, PageError> {
         let listed = |at| InfrastructureRow {
-            summary: self.summary(at),
-            suspended: at == 3,
-            attached: at % 3 != 1,
+            item: InfrastructureItem::new(Summary { suspended: at == 3, ..self.summary(at) }, at % 3 != 1),
             ready: 3 + at,
             instances: 3 + at + at % 3,
         };
@@ -205,29 +202,31 @@ impl PageSource for FakeSource {
         Ok((1..=newest).rev().take(limit).map(event).collect())
     }
 
-    async fn operations(&self, id: &str) -> Result<Vec<OperationView>, PageError> {
+    async fn operations(&self, id: &str) -> Result<Vec<Operation>, PageError> {
         if ![ID, GONE, FAILED].contains(&id) {
             return Ok(Vec::new());
         }
         let word = &self.word;
-        let operation = |at: u32, kind: &str, state: &str, error| OperationView {
+        let operation = |at: u32, kind, state, error| Operation {
             id: format!("op{at}{word}"),
-            kind: kind.into(),
-            state: state.into(),
+            infraid: id.to_owned(),
+            kind,
+            state,
             by: format!("ada{word}"),
             requested: before(200),
-            ended: (state != "running").then(|| before(100)),
-            message: (state == "done").then(|| format!("every node is ready{word}")),
+            ended: (state != OperationState::Running).then(|| before(100)),
+            message: (state == OperationState::Done).then(|| format!("every node is ready{word}")),
             error,
         };
-        let error = OperationError {
-            text: format!("database: the process ended with status 1{word}"),
+        let error = ProblemDetails {
+            detail: format!("database: the process ended with status 1{word}"),
             help: Some(format!("`occopus logs database` shows what it said{word}")),
+            ..ProblemDetails::default()
         };
         Ok(vec![
-            operation(3, "maintain", "running", None),
-            operation(2, "build", "failed", Some(error)),
-            operation(1, "build", "done", None),
+            operation(3, OperationKind::Maintain, OperationState::Running, None),
+            operation(2, OperationKind::Build, OperationState::Failed, Some(error)),
+            operation(1, OperationKind::Build, OperationState::Done, None),
         ])
     }
 
@@ -270,33 +269,23 @@ impl PageSource for FakeSource {
         Ok(if self.count == 0 { IndexMap::new() } else { types.into_iter().collect() })
     }
 
-    async fn plugins(&self) -> Result<Vec<PluginInfo>, PageError> {
-        let plugin = |keyword: &str, kind| PluginInfo {
-            kind,
+    async fn plugins(&self) -> Result<Vec<PluginItem>, PageError> {
+        let plugin = |keyword: &str, kind: &str| PluginItem {
+            name: format!("{keyword}{}", self.word),
+            version: "0.1.0".into(),
+            kind: kind.into(),
+            keyword: keyword.into(),
+            summary: format!("Makes machines, or looks at them{}.", self.word),
             origin: format!("bundled{}", self.word),
             digest: "0".repeat(64),
             contract: "0.1.0".into(),
             size: 1,
-            imports: Vec::new(),
-            is_bundled: true,
-            granted: occopus::runtime::grants::PluginGrants::default(),
-            config_key: String::new(),
-            description: occopus::runtime::Description {
-                name: format!("{keyword}{}", self.word),
-                version: "0.1.0".into(),
-                keyword: keyword.into(),
-                summary: format!("Makes machines, or looks at them{}.", self.word),
-                section_schema: Arc::new(json!({})),
-                credentials_schema: None,
-                needs_network: Vec::new(),
-                needs_interfaces: Vec::new(),
-            },
+            schema: Arc::new(json!({})),
+            credentials: None,
+            network: Vec::new(),
+            interfaces: Vec::new(),
         };
-        Ok(vec![
-            plugin("docker", PluginKind::Driver),
-            plugin("nova", PluginKind::Driver),
-            plugin("ports", PluginKind::HealthChecker),
-        ])
+        Ok(vec![plugin("docker", "driver"), plugin("nova", "driver"), plugin("ports", "health-checker")])
     }
 
     async fn render_graph(&self, _: &Caller, id: &str) -> Result<Result<String, TooLarge>, PageError> {
