@@ -5,13 +5,13 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
 use crate::processes::signal;
 use crate::skip;
+use crate::wait::wait_for;
 
 /// Path of the program on Debian.
 const INSTALLED: &str = "/usr/libexec/incus/incusd";
@@ -58,13 +58,12 @@ impl Incus {
         let endpoint = format!("https://127.0.0.1:{port}");
         let (authority, client) = (String::new(), client());
         let mut incus = Self { endpoint, authority, client, server, directory };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while incus.ask("GET", "/1.0", "") != Some(200) {
-            let log = || std::fs::read_to_string(&log).unwrap_or_default();
+        let log = || std::fs::read_to_string(&log).unwrap_or_default();
+        wait_for(&format!("{program} answers"), log, || {
             let has_ended = incus.server.try_wait().is_ok_and(|ended| ended.is_some());
-            assert!(!has_ended && Instant::now() < deadline, "{program} does not answer: {}", log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            assert!(!has_ended, "{program} has ended: {}", log());
+            (incus.ask("GET", "/1.0", "") == Some(200)).then_some(())
+        });
         let trust = format!(r#"{{"type":"client","name":"test","certificate":"{}"}}"#, der(&incus.client.0));
         assert_eq!(incus.ask("POST", "/1.0/certificates", &trust), Some(201));
         let listen = format!(r#"{{"config":{{"core.https_address":"127.0.0.1:{port}"}}}}"#);

@@ -5,10 +5,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::wait::wait_for;
 use crate::{Occopus, skip};
 
 /// A server of one test.
@@ -67,16 +67,14 @@ impl Moto {
         };
         let mut moto =
             Self { server, address: format!("127.0.0.1:{port}"), access_key: String::new(), secret_key: String::new() };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while moto.ask("GET", "/moto-api/", "").is_none() {
-            if moto.server.try_wait().is_ok_and(|ended| ended.is_some()) {
-                skip(test, &format!("no EC2 server: `{program}` ends at once (pip install 'moto[server]')"));
-                return None;
-            }
-            assert!(Instant::now() < deadline, "{program} does not answer");
-            std::thread::sleep(Duration::from_millis(50));
+        let is_up = wait_for(&format!("{program} answers"), String::new, || {
+            let has_ended = moto.server.try_wait().is_ok_and(|ended| ended.is_some());
+            (has_ended || moto.ask("GET", "/moto-api/", "").is_some()).then_some(!has_ended)
+        });
+        if !is_up {
+            skip(test, &format!("no EC2 server: `{program}` ends at once (pip install 'moto[server]')"));
         }
-        Some(moto)
+        is_up.then_some(moto)
     }
 
     fn make_user(&mut self) {

@@ -1,8 +1,10 @@
 //! The real binary, with a home directory of its own.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -91,6 +93,13 @@ impl Occopus {
         path
     }
 
+    /// Writes a file that only the user may read, as it is required for credentials.
+    pub fn write_private(&self, path: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.write(path, text);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("permissions");
+        path
+    }
+
     /// Returns a command that is not started yet.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.program);
@@ -110,6 +119,31 @@ impl Occopus {
     /// Runs the program until it ends.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Finished {
         self.command(arguments).output().expect("the program starts").into()
+    }
+
+    /// Starts the program in the background.
+    pub fn start<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Child {
+        self.command(arguments).spawn().expect("the program starts")
+    }
+
+    /// Starts the program, and kills it (`kill -9`) after this time. Returns its duration if it ended before.
+    pub fn kill_after<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        time: Duration,
+    ) -> Option<Duration> {
+        let mut command = self.command(arguments);
+        let mut program = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        let began = Instant::now();
+        while began.elapsed() < time {
+            if program.try_wait().expect("a process").is_some() {
+                return Some(began.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        program.kill().expect("killed");
+        program.wait().expect("ended");
+        None
     }
 
     /// Runs the program until it ends, which must be a success.

@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::Occopus;
+use crate::wait::wait_for;
 
 /// A project of an OpenStack cloud, used with the credentials of its user.
 pub struct OpenStack {
@@ -93,16 +94,13 @@ impl OpenStack {
     /// Waits until `count` servers are left: they disappear a while after they are deleted.
     ///
     /// # Panics
-    /// Panics if that takes more than 30 s.
+    /// Panics if that takes more than a minute.
+    #[track_caller]
     pub fn wait_for(&self, count: usize) -> Vec<String> {
-        for _ in 0..60 {
-            let servers = self.servers();
-            if servers.len() == count {
-                return servers;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(500));
-        }
-        panic!("{:?} instead of {count} servers", self.servers());
+        let context = || format!("{:?}", self.servers());
+        wait_for(&format!("there are {count} servers"), context, || {
+            Some(self.servers()).filter(|all| all.len() == count)
+        })
     }
 
     /// Returns the addresses of all floating IPs of the project.
@@ -141,9 +139,7 @@ impl OpenStack {
 
     fn write(&self, occopus: &Occopus, auth_data: &str) -> &'static str {
         let rule = format!("resource:\n- type: nova\n  endpoint: {}\n  auth_data: {auth_data}\n", self.auth_url);
-        let path = occopus.write("auth_data.yaml", rule);
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(path, permissions).expect("permissions");
+        occopus.write_private("auth_data.yaml", rule);
         "auth_data.yaml"
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Occopus;
+use crate::wait::eventually;
 
 /// Returns a number of seconds to sleep that no other test uses, to recognise a process by.
 pub fn unique_sleep_seconds(test: u32) -> String {
@@ -54,7 +55,7 @@ pub fn instances_with(argument: &str) -> BTreeMap<String, Vec<u32>> {
     instances
 }
 
-/// Kills the process of an instance, from outside.
+/// Kills the process of an instance, from outside, and waits until it is gone.
 ///
 /// # Panics
 /// Panics if there is none.
@@ -67,6 +68,7 @@ pub fn kill_instance(instance: &str) {
     let path = processes().find(is_it).unwrap_or_else(|| panic!("no process of instance {instance}"));
     let pid = path.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number");
     signal(pid, "KILL");
+    eventually("the process is gone", || !is_it(&path));
 }
 
 /// Sends a signal.

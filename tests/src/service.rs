@@ -1,22 +1,29 @@
 //! `occopus serve` with a home of its own, and a client that can also send malformed requests.
 
+mod stream;
+
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub use self::stream::{Stream, StreamEvent};
 use crate::Occopus;
-use crate::processes::signal;
+use crate::processes::{kill_instance, signal};
+use crate::wait::wait_for;
 
 /// Configuration with rate limits that tests do not reach.
 pub const NO_RATE_LIMITS: &str =
     "service: {allow_processes: true, requests_per_second: 100000, requests_at_once: 100000}\n";
+
+/// Time after which a service that is dropped is killed.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A service. Shut down in order when dropped; several may share a home.
 pub struct Service {
@@ -102,14 +109,9 @@ impl Service {
             return status.success();
         }
         signal(self.pid(), "TERM");
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.process.try_wait().expect("a process") {
-                return status.success();
-            }
-            assert!(began.elapsed() < Duration::from_secs(60), "the service does not end: {}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let (process, log) = (&mut self.process, &self.log);
+        let log = || log.lock().expect("a log").clone();
+        wait_for("the service has ended", log, || process.try_wait().expect("a process")).success()
     }
 
     /// Returns the output of the service so far.
@@ -177,20 +179,61 @@ impl Service {
     ///
     /// # Panics
     /// Panics if it does not end within a minute.
+    #[track_caller]
     pub fn wait_for_operation_at(&self, path: &str) -> Value {
-        let began = Instant::now();
-        loop {
+        let context = || format!("{:#}\n{}", self.get(path).json(), self.log());
+        wait_for("the operation has ended", context, || {
             let operation = self.get(path).expect(200).json();
-            if !matches!(operation["state"].as_str(), Some("pending" | "running")) {
-                return operation;
-            }
-            assert!(
-                began.elapsed() < Duration::from_secs(60),
-                "the operation does not end: {operation:#}\n{}",
-                self.log()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            (!matches!(operation["state"].as_str(), Some("pending" | "running"))).then_some(operation)
+        })
+    }
+
+    /// Waits until a condition is met.
+    ///
+    /// # Panics
+    /// Panics, with the log of the service, if this takes more than a minute.
+    #[track_caller]
+    pub fn eventually(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        wait_for(what, || self.log(), || condition().then_some(()));
+    }
+
+    /// Returns the ids of the instances of a node that are ready, in order.
+    ///
+    /// # Panics
+    /// Panics if there is no such infrastructure or node.
+    #[track_caller]
+    pub fn ready_instances(&self, id: &str, node: &str) -> Vec<String> {
+        let nodes = self.get(&format!("/infrastructures/{id}")).expect(200).json();
+        let instances = nodes[node]["instances"].as_object().expect("instances").iter();
+        let mut ready: Vec<_> =
+            instances.filter(|(_, one)| one["state"] == "ready").map(|(id, _)| id.clone()).collect();
+        ready.sort();
+        ready
+    }
+
+    /// Kills an instance of a node from outside, and waits until another one is ready in its place. A service that heals has
+    /// passed over its other infrastructures by then, too.
+    ///
+    /// # Panics
+    /// Panics if no instance is ready, or if it is not replaced.
+    #[track_caller]
+    pub fn lose_and_heal(&self, id: &str, node: &str) {
+        let before = self.ready_instances(id, node);
+        let victim = before.first().expect("an instance");
+        kill_instance(victim);
+        self.eventually(&format!("{victim} of {id} is replaced"), || {
+            let ready = self.ready_instances(id, node);
+            ready.len() == before.len() && !ready.contains(victim)
+        });
+    }
+
+    /// Destroys an infrastructure, and waits until it is gone.
+    ///
+    /// # Panics
+    /// Panics if this fails.
+    #[track_caller]
+    pub fn destroy(&self, id: &str) -> Answer {
+        self.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200)
     }
 
     /// Opens a stream of events.
@@ -229,10 +272,8 @@ impl Drop for Service {
     fn drop(&mut self) {
         // Shut down in order, so that its home can destroy the infrastructures of a failed test.
         let _ = Command::new("kill").arg(self.process.id().to_string()).stderr(std::process::Stdio::null()).status();
-        for _ in 0..300 {
-            if !matches!(self.process.try_wait(), Ok(None)) {
-                return;
-            }
+        let began = Instant::now();
+        while matches!(self.process.try_wait(), Ok(None)) && began.elapsed() < SHUTDOWN_TIMEOUT {
             std::thread::sleep(Duration::from_millis(10));
         }
         self.kill();
@@ -375,89 +416,6 @@ impl RawAnswer {
     /// Returns the status of the first response.
     pub fn status(&self) -> Option<u16> {
         self.text.strip_prefix("HTTP/1.1 ")?.split(' ').next()?.parse().ok()
-    }
-}
-
-/// An event of a stream.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StreamEvent {
-    /// `id`, if it has one.
-    pub id: Option<u64>,
-    /// `event`.
-    pub name: String,
-    /// `data`.
-    pub data: Value,
-}
-
-/// A stream of events.
-pub struct Stream {
-    events: Receiver<StreamEvent>,
-}
-
-impl Stream {
-    fn open(builder: RequestBuilder<'_>) -> Self {
-        let request = builder.request.body(()).expect("a request");
-        // The response has no end.
-        let request = builder.service.agent.configure_request(request).timeout_global(None).build();
-        let response = builder.service.agent.run(request).expect("an answer");
-        assert_eq!(response.status(), 200, "{}", builder.what);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let mut lines = BufReader::new(response.into_body().into_reader()).lines();
-        let (sender, events) = mpsc::channel();
-        std::thread::spawn(move || {
-            while let Some(event) = next(&mut lines) {
-                if sender.send(event).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { events }
-    }
-
-    /// Waits for the next event; `None` when the stream has ended.
-    ///
-    /// # Panics
-    /// Panics if there is none for half a minute.
-    pub fn next(&self) -> Option<StreamEvent> {
-        match self.events.recv_timeout(Duration::from_secs(30)) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no event within 30 s"),
-        }
-    }
-
-    /// Returns all events up to the first one of this name, inclusive.
-    ///
-    /// # Panics
-    /// Panics if the stream ends before.
-    #[track_caller]
-    pub fn until(&self, name: &str) -> Vec<StreamEvent> {
-        let mut all = Vec::new();
-        loop {
-            let event = self.next().unwrap_or_else(|| panic!("the stream ended before {name}: {all:#?}"));
-            let is_last = event.name == name;
-            all.push(event);
-            if is_last {
-                return all;
-            }
-        }
-    }
-}
-
-/// Reads the next event, by the rules of the HTML standard as far as they are used.
-fn next(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Option<StreamEvent> {
-    let (mut id, mut name, mut data) = (None, String::new(), String::new());
-    loop {
-        let line = lines.next()?.ok()?;
-        match line.split_once(": ") {
-            Some(("id", value)) => id = value.parse().ok(),
-            Some(("event", value)) => value.clone_into(&mut name),
-            Some(("data", value)) => value.clone_into(&mut data),
-            _ if line.is_empty() && !data.is_empty() => {
-                return Some(StreamEvent { id, name, data: serde_json::from_str(&data).expect("JSON") });
-            }
-            _ => {}
-        }
     }
 }
 

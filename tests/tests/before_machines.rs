@@ -21,9 +21,7 @@ fn occopus(definitions: &str) -> Occopus {
 }
 
 fn credentials(occopus: &Occopus, path: &str, text: &str) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let path = occopus.write(path, text);
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("permissions");
+    occopus.write_private(path, text);
 }
 
 #[track_caller]

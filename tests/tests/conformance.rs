@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use occopus_tests::wait::eventually;
 use occopus_tests::{
     Docker, Moto, Occopus, Proxy, ProxyAction, empty_docker_engine, has_python, keeps_its_contract, processes,
 };
@@ -61,11 +62,12 @@ fn an_interrupted_test_leaves_nothing_behind() {
     let occopus = Occopus::new();
     let bundled = occopus_plugins::PLUGINS.iter().find(|bundled| bundled.name == "driver-local").expect("bundled");
     let file = occopus.write("plugin.wasm", bundled.bytes);
-    let fixture = "resource: {type: local}\nattributes: {command: [sleep, '1000']}\nmachines: 5000\n";
+    let mark = processes::unique_sleep_seconds(71);
+    let fixture = format!("resource: {{type: local}}\nattributes: {{command: [sleep, '{mark}']}}\nmachines: 5000\n");
     let fixture = occopus.write("fixture.yaml", fixture);
-    let mut command = occopus.command(["plugin", "test"]);
-    let running = command.arg(file).arg("--with").arg(fixture).spawn().expect("the program starts");
-    std::thread::sleep(Duration::from_secs(1));
+    let running =
+        occopus.start(["plugin".as_ref(), "test".as_ref(), file.as_os_str(), "--with".as_ref(), fixture.as_ref()]);
+    eventually("the test makes many machines", || processes::processes_with(&mark) > 10);
     processes::signal(running.id(), "INT");
     let output = running.wait_with_output().expect("it ends");
     let report = String::from_utf8_lossy(&output.stdout);
@@ -93,11 +95,9 @@ fn a_creation_that_is_on_its_way_at_an_interruption_is_removed_too() {
          instance_type: t3.small}}\nauth_data: {{accesskey: '{access}', secretkey: '{secret}'}}\n"
     );
     let fixture = occopus.write("fixture.yaml", fixture);
-    let mut command = occopus.command(["plugin", "test"]);
-    let running = command.arg(file).arg("--with").arg(fixture).spawn().expect("the program starts");
-    while proxy.requests() == 0 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let running =
+        occopus.start(["plugin".as_ref(), "test".as_ref(), file.as_os_str(), "--with".as_ref(), fixture.as_ref()]);
+    eventually("the creation is on its way", || proxy.requests() > 0);
     processes::signal(running.id(), "INT");
     let output = running.wait_with_output().expect("it ends");
     let report = String::from_utf8_lossy(&output.stdout);
@@ -106,6 +106,6 @@ fn a_creation_that_is_on_its_way_at_an_interruption_is_removed_too() {
         report.contains("FAIL  create             interrupted") && report.contains("ok    nothing-left"),
         "{report}"
     );
-    std::thread::sleep(CREATION_DELAY + Duration::from_secs(1));
+    assert!(proxy.wait_until_idle(Duration::from_secs(60)), "the creation has not arrived");
     assert!(moto.machines().is_empty(), "{report}");
 }

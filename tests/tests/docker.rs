@@ -1,6 +1,6 @@
 //! Deployments on a real Docker engine.
 
-use occopus_tests::{Docker, Occopus, TlsProxy};
+use occopus_tests::{Docker, Occopus, TlsProxy, kill_builds};
 
 /// Writes a description of two containers; the second one gets the address of the first.
 fn write_pair(occopus: &Occopus, docker: &Docker) -> &'static str {
@@ -158,8 +158,7 @@ fn an_engine_behind_tls_is_reached_with_the_certificates_of_the_credentials() {
     occopus.write("client.pem", certificate);
     occopus.write("client.key", key);
     let credentials = |own: &str| {
-        occopus.write("auth_data.yaml", format!("resource:\n- {{type: docker, auth_data: {{{own}}}}}\n"));
-        std::fs::set_permissions(occopus.directory().join("auth_data.yaml"), private()).expect("changed");
+        occopus.write_private("auth_data.yaml", format!("resource:\n- {{type: docker, auth_data: {{{own}}}}}\n"));
     };
     let refused = |words: &str| {
         let built = occopus.run(["build", file]);
@@ -176,10 +175,6 @@ fn an_engine_behind_tls_is_reached_with_the_certificates_of_the_credentials() {
     assert_eq!(docker.containers(&built.id()).len(), 1);
     occopus.ok(["destroy", "-i", &built.id()]);
     assert!(docker.containers(&built.id()).is_empty());
-}
-
-fn private() -> std::fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o600)
 }
 
 #[test]
@@ -253,24 +248,7 @@ fn an_engine_that_is_not_there_is_told_as_that_at_once() {
 fn kill_at_any_moment_loses_and_doubles_nothing() {
     let test = "kill_at_any_moment_loses_and_doubles_nothing";
     let Some(docker) = Docker::connect(test) else { return };
-    for round in 0..10_u64 {
-        let occopus = Occopus::new();
-        let file = write_pair(&occopus, &docker);
-        let id = format!("kill-{}-{round}", std::process::id());
-        let mut build = occopus.command(["build", "-i", &id, file]).spawn().expect("starts");
-        std::thread::sleep(std::time::Duration::from_millis(40 + round * 120));
-        build.kill().expect("killed");
-        build.wait().expect("ended");
-
-        if round % 2 == 0 {
-            occopus.ok(["build", "-i", &id, file]);
-            assert_eq!(docker.containers(&id).len(), 2, "round {round}: neither lost nor doubled");
-        }
-        let destroyed = occopus.run(["destroy", "-i", &id]);
-        // Killed before the first record, there is no infrastructure of that name.
-        assert!(destroyed.code == Some(0) || docker.containers(&id).is_empty(), "{}", destroyed.stderr);
-        assert!(docker.containers(&id).is_empty(), "round {round}: nothing is left");
-    }
+    kill_builds(&|occopus| write_pair(occopus, &docker), 2, &|id| docker.containers(id).len());
 }
 
 #[test]

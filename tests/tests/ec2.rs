@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use occopus_tests::wait::eventually;
 use occopus_tests::{ForeignAnswer, Moto, Occopus, Proxy, ProxyAction};
 
 /// Writes a description of a node on which others depend. Addresses are invented by the server, so nothing is sent to them.
@@ -104,14 +105,16 @@ fn a_killed_build_goes_on() {
     write(&occopus, &proxy.address, 12);
     let auth = moto.write_credentials(&occopus);
     let build = ["build", "infra.yaml", "-i", "it", "--auth_data_path", auth];
-    // Fills the cache of compiled plugins, so that the kills hit the deployment.
-    occopus.ok(["validate", "infra.yaml", "--auth_data_path", auth]);
-    for wait in [150, 250, 350, 450] {
-        let mut running = occopus.command(build).spawn().expect("starts");
-        std::thread::sleep(Duration::from_millis(wait));
+    let mut killed = 0;
+    for requests in [1, 4, 10, 16] {
+        let (before, mut running) = (proxy.requests(), occopus.start(build));
+        eventually("it has sent some requests, or ended", || {
+            proxy.requests() >= before + requests || running.try_wait().expect("a process").is_some()
+        });
         running.kill().expect("killed");
-        running.wait().expect("ended");
+        killed += usize::from(running.wait().expect("ended").code().is_none());
     }
+    assert!(killed > 0, "all builds ended before they were killed");
     occopus.ok(build);
     assert_eq!(moto.machines().len(), 13);
     occopus.ok(["destroy", "-i", "it", "--auth_data_path", auth]);
@@ -281,19 +284,25 @@ fn with_keys_of_another_account_no_machine_is_forgotten_or_made() {
 fn machines_that_the_cloud_does_not_know_yet_are_not_gone() {
     let name = "machines_that_the_cloud_does_not_know_yet_are_not_gone";
     let Some(moto) = Moto::start(name) else { return };
-    let hidden = Arc::new(Mutex::new(false));
+    // Number of requests that the machines are still hidden from.
+    let hidden = Arc::new(AtomicUsize::new(0));
     let hides = Arc::clone(&hidden);
-    let proxy = Proxy::in_front_of(&moto.address, move |body| match *hides.lock().expect("no panic") {
-        true if body.contains("Action=DescribeInstances") => {
+    let proxy = Proxy::in_front_of(&moto.address, move |body| {
+        let is_list = body.contains("Action=DescribeInstances");
+        if !is_list && !body.contains("Action=TerminateInstances")
+            || hides.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err()
+        {
+            ProxyAction::Forward
+        } else if is_list {
             ProxyAction::RespondPage("<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>")
+        } else {
+            foreign(
+                "400 Bad Request",
+                "text/xml",
+                "<Response><Errors><Error><Code>InvalidInstanceID.NotFound</Code><Message>it does not exist</Message>\
+                 </Error></Errors></Response>",
+            )
         }
-        true if body.contains("Action=TerminateInstances") => foreign(
-            "400 Bad Request",
-            "text/xml",
-            "<Response><Errors><Error><Code>InvalidInstanceID.NotFound</Code><Message>it does not exist</Message></Error>\
-             </Errors></Response>",
-        ),
-        _ => ProxyAction::Forward,
     })
     .expect("a proxy");
     let occopus = Occopus::new();
@@ -302,17 +311,13 @@ fn machines_that_the_cloud_does_not_know_yet_are_not_gone() {
     let run = |command: &[&str]| occopus.run(command.iter().chain(&auth));
     occopus.ok(["build", "infra.yaml", "-i", "it"].iter().chain(&auth));
     let before = moto.machines();
-    *hidden.lock().expect("no panic") = true;
+    hidden.store(usize::MAX, Ordering::SeqCst);
     run(&["maintain", "-i", "it"]);
     assert_eq!(moto.machines(), before, "none was replaced");
-    let shows = Arc::clone(&hidden);
-    let later = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(3));
-        *shows.lock().expect("no panic") = false;
-    });
+    hidden.store(8, Ordering::SeqCst);
     let destroyed = (0..5).any(|_| run(&["destroy", "-i", "it"]).code == Some(0));
-    later.join().expect("no panic");
     assert!(destroyed && moto.machines().is_empty(), "{:?}", moto.machines());
+    assert_eq!(hidden.load(Ordering::SeqCst), 0);
 }
 
 /// A cloud that ignores client tokens makes two machines of a creation that the network delivers twice.

@@ -1,6 +1,5 @@
 //! Client certificates of the credentials, at a real service that authenticates clients by them: Incus.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use occopus_tests::{Finished, Incus, Occopus, TlsProxy};
@@ -34,8 +33,7 @@ fn write_credentials(occopus: &Occopus, authority: &str, client: Option<&(String
         occopus.write("home/client.key", key);
         rule += ", client_certificate: client.pem, client_key: client.key";
     }
-    let file = occopus.write("home/auth_data.yaml", format!("resource:\n- {{type: asker, auth_data: {{{rule}}}}}\n"));
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("permissions");
+    occopus.write_private("home/auth_data.yaml", format!("resource:\n- {{type: asker, auth_data: {{{rule}}}}}\n"));
 }
 
 /// Returns the server's answer for the path.

@@ -1,5 +1,6 @@
 //! Interruptions: signals, a terminal that is closed, a store that cannot be written, a machine that sleeps.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -26,7 +27,7 @@ fn write(occopus: &Occopus, mark: &str, healthy: bool) {
 /// Starts a build, and waits until it has started all nodes and waits for the health of the last one.
 fn waiting(occopus: &Occopus, mark: &str) -> Child {
     write(occopus, mark, false);
-    let build = occopus.command(["build", "-i", "it", "infra.yaml"]).spawn().expect("starts");
+    let build = occopus.start(["build", "-i", "it", "infra.yaml"]);
     eventually("all three run", || processes_with(mark) == 3);
     build
 }
@@ -61,15 +62,14 @@ fn a_second_signal_stops_at_once_and_says_what_is_left() {
     let stubborn = format!("trap \"\" TERM; sleep {mark} & wait; sleep {mark}");
     let text = std::fs::read_to_string(&path).expect("definitions").replace(&format!("exec sleep {mark}"), &stubborn);
     std::fs::write(&path, text).expect("written");
-    let build = occopus.command(["build", "-i", "it", "infra.yaml"]).spawn().expect("starts");
+    let mut build = occopus.start(["build", "-i", "it", "infra.yaml"]);
+    let mut lines = BufReader::new(build.stderr.take().expect("errors")).lines().map_while(Result::ok);
     eventually("all run", || processes_with(&mark) >= 3);
-    std::thread::sleep(Duration::from_millis(300));
     signal(build.id(), "TERM");
-    std::thread::sleep(Duration::from_millis(300));
+    assert!(lines.any(|line| line.contains("removing what this run made")), "it rolls back");
     signal(build.id(), "TERM");
-    let ended = build.wait_with_output().expect("ends");
-    let message = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert_eq!(ended.status.code(), Some(5), "{message}");
+    let message = lines.collect::<Vec<_>>().join("\n");
+    assert_eq!(build.wait().expect("ends").code(), Some(5), "{message}");
     assert!(message.contains("destroy -i it"), "it says how to remove what is left: {message}");
     occopus.ok(["destroy", "-i", "it"]);
     is_gone(&occopus, &mark);
@@ -97,6 +97,7 @@ fn a_terminal_that_is_closed_rolls_a_build_back_but_not_under_nohup() {
             eventually("rolled back", || occopus.run(["status", "-i", "it"]).code == Some(1));
             is_gone(&occopus, &mark);
         } else {
+            // A signal that is ignored leaves no trace to wait for.
             std::thread::sleep(Duration::from_secs(1));
             assert_eq!(processes_with(&mark), 3, "it goes on");
             let owner = occopus.status("it")["owner"]["holder"].as_str().expect("an owner").to_owned();
@@ -166,7 +167,7 @@ fn a_machine_that_has_slept() {
     let mark = unique_sleep_seconds(39);
     write(&occopus, &mark, true);
     occopus.ok(["build", "-i", "it", "infra.yaml"]);
-    let maintainer = occopus.command(["maintain", "-i", "it", "--cyclic", "-t", "0.2"]).spawn().expect("starts");
+    let maintainer = occopus.start(["maintain", "-i", "it", "--cyclic", "-t", "0.2"]);
     let owner = || occopus.status("it")["owner"]["holder"].as_str().map(str::to_owned);
     eventually("it is owned", || owner().is_some());
     signal(maintainer.id(), "STOP");

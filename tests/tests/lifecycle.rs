@@ -1,9 +1,8 @@
 //! Changing, attaching and detaching, by the commands of a user.
 
-use std::time::Duration;
-
 use occopus_tests::Occopus;
 use occopus_tests::processes::{kill_instance, processes_with, unique_sleep_seconds};
+use occopus_tests::wait::wait_for;
 
 /// Writes a description in which `web` gets the address of `db`.
 fn write(occopus: &Occopus, mark: &str, greeting: &str) {
@@ -100,19 +99,12 @@ fn attached_it_is_healed_and_detached_it_is_not() {
     assert!(attached.stdout.contains("maintains"), "{}", attached.stdout);
     let twice = occopus.run(["attach", "-i", &id]);
     assert_eq!(twice.code, Some(4), "{}", twice.stderr);
+    let status = || occopus.status(&id).to_string();
     kill_instance(&ids(&occopus, &id)[2]);
-    let healed = (0..100).any(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        processes_with(&mark) == 3
-    });
-    assert!(healed, "{:?}", occopus.status(&id));
+    wait_for("it is healed", status, || (processes_with(&mark) == 3).then_some(()));
     // The owner carries out the request.
     occopus.ok(["scale", "-i", &id, "-n", "web", "-s", "3"]);
-    let scaled = (0..100).any(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        processes_with(&mark) == 4
-    });
-    assert!(scaled);
+    wait_for("it is scaled", status, || (processes_with(&mark) == 4).then_some(()));
     assert!(occopus.ok(["detach", "-i", &id]).stdout.contains("no longer maintained"));
     assert!(occopus.ok(["detach", "-i", &id]).stdout.contains("is not maintained"));
     assert_eq!(processes_with(&mark), 4, "it runs on");
@@ -129,20 +121,13 @@ fn a_hold_of_what_another_process_maintains_is_ended_as_its_status_says() {
     let id = occopus.ok(["build", "infra.yaml"]).id();
     ids(&occopus, &id).iter().take(2).for_each(|victim| kill_instance(victim));
     occopus.ok(["attach", "-i", &id, "-t", "0.2"]);
-    let is_held = (0..100).any(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        occopus.status(&id)["state"] == "held"
-    });
-    assert!(is_held, "{:?}", occopus.status(&id));
+    let status = || occopus.status(&id).to_string();
+    wait_for("it is held", status, || (occopus.status(&id)["state"] == "held").then_some(()));
     let advice = format!("occopus maintain -i {id} --release");
     assert!(occopus.ok(["status", "-i", &id]).stdout.contains(&advice));
     let released = occopus.ok(advice.split(' ').skip(1));
     assert!(released.stderr.contains("ends the hold at its next pass"), "{}", released.stderr);
-    let healed = (0..100).any(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        processes_with(&mark) == 3
-    });
-    assert!(healed, "{:?}", occopus.status(&id));
+    wait_for("it is healed", status, || (processes_with(&mark) == 3).then_some(()));
     occopus.ok(["detach", "-i", &id]);
     occopus.ok(["destroy", "-i", &id]);
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use occopus_tests::Occopus;
 use occopus_tests::processes::{kill_instance, processes_with, signal, unique_sleep_seconds, write_sleeper};
+use occopus_tests::wait::eventually;
+use occopus_tests::{Occopus, kill_builds};
 
 /// Writes a description of `count` sleeping processes in a row: each depends on the one before it.
 fn write_chain(occopus: &Occopus, count: usize, mark: &str) -> &'static str {
@@ -48,21 +49,7 @@ fn processes_outlive_the_program_and_end_with_destroy() {
 #[test]
 fn kill_at_any_moment_loses_and_doubles_nothing() {
     let mark = unique_sleep_seconds(2);
-    for round in 0..10_u64 {
-        let occopus = Occopus::new();
-        let file = write_chain(&occopus, 5, &mark);
-        let id = format!("kill-{round}");
-        let mut build = occopus.command(["build", "-i", &id, file]).spawn().expect("starts");
-        std::thread::sleep(Duration::from_millis(30 + round * 70));
-        build.kill().expect("killed");
-        build.wait().expect("ended");
-        if round % 2 == 0 {
-            occopus.ok(["build", "-i", &id, file]);
-            assert_eq!(processes_with(&mark), 5, "round {round}: neither lost nor doubled");
-        }
-        occopus.run(["destroy", "-i", &id]);
-        assert_eq!(processes_with(&mark), 0, "round {round}: nothing is left");
-    }
+    kill_builds(&|occopus| write_chain(occopus, 5, &mark), 5, &|_| processes_with(&mark));
 }
 
 #[test]
@@ -178,18 +165,12 @@ fn output_is_kept_short_when_no_program_runs() {
     let output = status["nodes"][0]["instances"][0]["attributes"].to_string();
     let output = output.split('"').find(|text| text.ends_with("output.log")).expect("a file").to_owned();
     let size = |path: &str| std::fs::metadata(path).map_or(0, |found| found.len());
-    let began = Instant::now();
-    while size(&format!("{output}.1")) == 0 || size(&output) > 10 << 20 {
-        assert!(began.elapsed() < Duration::from_secs(30), "{} bytes", size(&output));
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    eventually("the output is cut", || size(&format!("{output}.1")) > 0 && size(&output) <= 10 << 20);
     assert!(size(&format!("{output}.1")) <= 11 << 20);
     occopus.ok(["destroy", "-i", &id]);
     let directory = occopus.home().join("processes");
-    while processes_with(&directory.display().to_string()) > 0 {
-        assert!(began.elapsed() < Duration::from_secs(60), "what was left behind ends with the last node");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let directory = directory.display().to_string();
+    eventually("what was left behind ends with the last node", || processes_with(&directory) == 0);
 }
 
 #[test]
@@ -270,12 +251,8 @@ fn two_builds_of_one_id_at_once() {
     // The owner is stopped in the middle, so that the second one meets it for certain.
     let script = format!("sleep 1; exec sleep {mark}");
     write_sleeper(&occopus, &script, "ping: false\n    ports: [9]\n    timeout: 20");
-    let mut first = occopus.command(["build", "-i", "shared", file]).spawn().expect("starts");
-    let owned = (0..100).any(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        occopus.run(["status", "-i", "shared"]).code == Some(0)
-    });
-    assert!(owned, "the first build is under way");
+    let mut first = occopus.start(["build", "-i", "shared", file]);
+    eventually("the first build is under way", || occopus.run(["status", "-i", "shared"]).code == Some(0));
     let second = occopus.run(["build", "-i", "shared", file]);
     assert_eq!(second.code, Some(4), "{}", second.stderr);
     signal(first.id(), "INT");

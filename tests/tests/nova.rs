@@ -96,11 +96,8 @@ fn a_killed_build_goes_on() {
     let auth = cloud.write_credentials(&occopus);
     let build = ["build", "infra.yaml", "-i", "it", "--auth_data_path", auth];
     occopus.ok(["validate", "infra.yaml", "--auth_data_path", auth]);
-    for wait in [400, 700, 1500, 3000] {
-        let mut running = occopus.command(build).spawn().expect("starts");
-        std::thread::sleep(Duration::from_millis(wait));
-        running.kill().expect("killed");
-        running.wait().expect("ended");
+    for milliseconds in [400, 700, 1500, 3000] {
+        occopus.kill_after(build, Duration::from_millis(milliseconds));
     }
     occopus.ok(build);
     cloud.wait_for(7);

@@ -1,7 +1,6 @@
 //! Tests that the user's own text decides about credentials, grants and programs: plugins that decide otherwise, as users meet them.
 
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,8 +22,7 @@ fn home(plugins: &[&str]) -> Occopus {
         occopus.write(&format!("home/plugins/{name}"), fixture(name));
     }
     let rule = format!("- auth_data: {{password: {SECRET}}}\n");
-    let file = occopus.write("home/auth_data.yaml", format!("resource:\n{rule}config_management:\n{rule}"));
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("permissions");
+    occopus.write_private("home/auth_data.yaml", format!("resource:\n{rule}config_management:\n{rule}"));
     occopus
 }
 

@@ -143,7 +143,7 @@ async fn the_list_is_live_and_an_infrastructure_can_be_changed() {
     browser.click("[data-does=build]").await;
     browser.wait_for_element("input[aria-label='Instances of web, 2 to 6']").await;
     is_clean(&browser, &service).await;
-    service.request("DELETE", "/infrastructures/listed").send("").expect(200);
+    service.destroy("listed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +175,7 @@ async fn what_could_not_be_built_says_why_and_keeps_its_text() {
     browser.wait_for_text("#part-head", "3 of 3 ready").await;
     let id = browser.run("return document.querySelector('#part-head .id').textContent").await;
     is_clean(&browser, &service).await;
-    service.request("DELETE", &format!("/infrastructures/{}", id.as_str().expect("an id"))).send("").expect(200);
+    service.destroy(id.as_str().expect("an id"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,8 +187,7 @@ async fn a_token_opens_the_page_as_far_as_it_goes() {
     service.build("hidden", &document("hidden", 63));
     let read = service.new_token("reader", "read", &["guarded"]);
     service.token = Some(service.new_token("boss", "admin", &[]));
-    // New tokens take effect within a second.
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    service.eventually("the tokens are known", || service.get("/whoami").json()["name"] == "boss");
 
     browser.open(&service.url("/ui/infrastructures/guarded")).await;
     browser.wait_for_text("h1", "Sign in").await;
@@ -213,7 +212,7 @@ async fn a_token_opens_the_page_as_far_as_it_goes() {
     browser.click("form[action='/ui/logout'] button").await;
     browser.wait_for_text("h1", "Sign in").await;
     for id in ["guarded", "hidden"] {
-        service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+        service.destroy(id);
     }
 }
 
@@ -247,7 +246,7 @@ async fn it_fits_a_phone_works_by_keyboard_and_is_accessible() {
             by_keyboard(&browser, &service).await;
         }
     }
-    service.request("DELETE", "/infrastructures/small").send("").expect(200);
+    service.destroy("small");
 }
 
 /// Checks the rules of axe (<https://github.com/dequelabs/axe-core>); `AXE_CORE` names its directory.

@@ -1,6 +1,5 @@
 //! The operator's own plugins, good and bad, on the command line.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use occopus_tests::{Finished, Occopus};
@@ -21,8 +20,7 @@ fn hostile(deed: &str) -> Occopus {
 }
 
 fn write_credentials(occopus: &Occopus, content: &str) {
-    let path = occopus.write("home/auth_data.yaml", content);
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("permissions");
+    occopus.write_private("home/auth_data.yaml", content);
 }
 
 /// Asserts that the build fails with these words and leaves nothing behind.

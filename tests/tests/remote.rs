@@ -1,9 +1,8 @@
 //! The command line against a service: the same commands, with `--server` or `OCCOPUS_SERVER`.
 
 use std::ffi::OsStr;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Command;
-use std::time::Duration;
 
 use occopus_tests::processes::{instances_with, kill_instance, processes_with, signal, unique_sleep_seconds};
 use occopus_tests::service::{NO_RATE_LIMITS, Service};
@@ -328,16 +327,16 @@ fn who_leaves_does_not_stop_the_service_and_who_stays_survives_its_death() {
     assert!(said.contains("the service continues") && said.contains("occopus destroy -i slow"), "{said}");
     assert_eq!(processes_with(&mark), 1);
 
-    let stayed = client.command(["build", "infra.yaml", "-i", "slow"]).spawn().expect("starts");
+    let mut stayed = client.command(["build", "infra.yaml", "-i", "slow"]).spawn().expect("starts");
     let files = client.files;
-    // The client waits for the service by then.
-    std::thread::sleep(Duration::from_secs(2));
+    let mut lines = BufReader::new(stayed.stderr.take().expect("errors")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("slow: ")), "it follows the operation");
     service.kill();
     let port = service.address.port().to_string();
     let service = Service::with(service.home.clone(), NO_RATE_LIMITS, &["--port", &port]);
     std::fs::write(&sign, "").expect("written");
     let stayed: Finished = stayed.wait_with_output().expect("it ends").into();
-    assert_eq!(stayed.code, Some(0), "{}", stayed.stderr);
+    assert_eq!(stayed.code, Some(0), "{}", lines.collect::<Vec<_>>().join("\n"));
     assert!(stayed.stdout.contains("ready"), "{}", stayed.stdout);
     let client = Client { files, service: &service };
     client.ok(["destroy", "-i", "slow"]);

@@ -1,6 +1,6 @@
 //! Malformed requests to the service, on every route: they are refused with an error, change nothing, and others are served.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -399,13 +399,13 @@ fn slow_bodies_end_and_keep_nobody_waiting() {
             })
             .collect();
         // A byte now and then does not help.
-        while began.elapsed() < Duration::from_secs(31) {
+        slow[0].set_read_timeout(Some(Duration::from_secs(1))).expect("a time");
+        let mut answer = Vec::new();
+        while slow[0].read_to_end(&mut answer).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+            assert!(began.elapsed() < Duration::from_secs(45), "{}", String::from_utf8_lossy(&answer));
             slow.iter_mut().for_each(|stream| drop(stream.write_all(b"#")));
-            std::thread::sleep(Duration::from_secs(1));
         }
-        let mut answer = String::new();
-        slow[0].set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
-        let _ = slow[0].read_to_string(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("request.slow"), "{answer}");
         probe.end();
     });
@@ -625,9 +625,13 @@ fn thousands_of_silent_connections_keep_nobody_out() {
                     ),
                 ),
             }
-            idle.push(stream);
+            idle.push((at, stream));
         }
-        std::thread::sleep(Duration::from_secs(2));
+        // The last whole request is answered, or its connection closed: all connections are known by then.
+        let last = idle.iter_mut().rfind(|(at, _)| at % 4 == 2).map(|(_, stream)| stream).expect("a connection");
+        last.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
+        let read = last.read(&mut [0; 1024]);
+        assert!(!read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "neither answered nor closed");
         let began = Instant::now();
         let fresh = service.raw(
             format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", service.address).as_bytes(),

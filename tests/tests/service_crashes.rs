@@ -5,9 +5,9 @@
 //! seed.
 #![expect(clippy::print_stderr, reason = "says how often it was killed, and the seed when it fails")]
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use occopus_tests::processes::{instances_with, kill_instance, processes_with, unique_sleep_seconds};
 use occopus_tests::service::{NO_RATE_LIMITS, Service, document, free_port, is_stored};
-use occopus_tests::wait::eventually;
+use occopus_tests::wait::{eventually, wait_for};
 use occopus_tests::{Occopus, collect};
 use serde_json::Value;
 
@@ -125,19 +125,10 @@ fn all_ends_well(service: &Service, promised: &BTreeMap<&str, Vec<String>>, mark
     nothing_lost_nothing_doubled(home, mark, &format!("seed {seed}, at the end"));
     // All are maintained again.
     for id in IDS {
-        let nodes = service.get(&format!("/infrastructures/{id}")).expect(200).json();
-        let victim = nodes["db"]["instances"].as_object().expect("instances").keys().next().expect("one").clone();
-        kill_instance(&victim);
-        eventually(&format!("seed {seed}: {id} is healed"), || {
-            let nodes = service.get(&format!("/infrastructures/{id}")).expect(200).json();
-            let instances = nodes["db"]["instances"].as_object().cloned().unwrap_or_default();
-            instances.len() == 1
-                && !instances.contains_key(&victim)
-                && instances.values().all(|one| one["state"] == "ready")
-        });
+        service.lose_and_heal(id, "db");
     }
     for id in IDS {
-        service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+        service.destroy(id);
     }
     assert_eq!((processes_with(mark), recorded(home).len()), (0, 0), "seed {seed}: nothing is left");
     assert_eq!(service.get("/infrastructures").json()["infrastructures"], serde_json::json!([]));
@@ -178,7 +169,7 @@ fn killed_again_and_again_under_load_it_comes_back_to_what_was_wanted() {
             }
         });
         drop(service);
-        // A child that was just started has its argument a moment later.
+        // A child that was just started has its argument a moment later; nothing tells whether there is one.
         std::thread::sleep(Duration::from_millis(200));
         nothing_lost_nothing_doubled(&home, &mark, &what);
     }
@@ -244,14 +235,15 @@ fn of_two_services_one_is_stopped_beyond_its_lease_or_killed_or_ended_and_nothin
             services[victim].stop();
             services[victim] = Service::in_home(home.clone(), NO_RATE_LIMITS);
         }
-        let mut wrong = suspects(&home, &mark);
-        for _ in 0..10 {
-            if !wrong.is_empty() {
-                std::thread::sleep(Duration::from_millis(500));
-                wrong = wrong.intersection(&suspects(&home, &mark)).cloned().collect();
-            }
-        }
-        assert!(wrong.is_empty(), "{what}, {signals:?}: lost or doubled: {wrong:?}");
+        let wrong = RefCell::new(suspects(&home, &mark));
+        wait_for(
+            &format!("{what}, {signals:?}: nothing is lost or doubled"),
+            || format!("{:?}", wrong.borrow()),
+            || {
+                wrong.borrow_mut().retain(|instance| suspects(&home, &mark).contains(instance));
+                wrong.borrow().is_empty().then_some(())
+            },
+        );
     }
     eprintln!("seed {seed}: {rounds} rounds in {:.0} s", began.elapsed().as_secs_f64());
     let [first, second] = services;
@@ -275,16 +267,13 @@ fn what_was_attached_is_kept_alive_after_a_crash_and_what_was_not_is_not() {
     let victims: Vec<_> = instances_with(&mark).into_keys().collect();
     victims.iter().for_each(|victim| kill_instance(victim));
     let service = Service::in_home(home, NO_RATE_LIMITS);
-    let ready = |id: &str| {
-        let nodes = service.get(&format!("/infrastructures/{id}")).expect(200).json();
-        let instances = nodes["a"]["instances"].as_object().cloned().unwrap_or_default();
-        instances.iter().any(|(instance, one)| !victims.contains(instance) && one["state"] == "ready")
-    };
-    eventually("two of them are healed", || ready("one") && ready("four"));
-    std::thread::sleep(Duration::from_secs(3));
-    assert_eq!((ready("two"), ready("three"), processes_with(&mark)), (false, false, 2));
+    let is_healed = |id: &str| service.ready_instances(id, "a").iter().any(|instance| !victims.contains(instance));
+    service.eventually("two of them are healed", || is_healed("one") && is_healed("four"));
+    // By the time that what was lost later is replaced, the others would be replaced, too.
+    service.lose_and_heal("one", "a");
+    assert_eq!((is_healed("two"), is_healed("three"), processes_with(&mark)), (false, false, 2), "{}", service.log());
     for id in IDS {
-        service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+        service.destroy(id);
     }
     assert_eq!(processes_with(&mark), 0);
 }
@@ -311,7 +300,7 @@ fn a_build_that_the_end_of_the_service_interrupts_is_finished_by_the_next() {
     assert_eq!(service.wait_for_operation(&accepted)["state"], "done");
     assert_eq!(instances_with(&mark), before, "with the same processes");
     drop(listener);
-    service.request("DELETE", "/infrastructures/slow").send("").expect(200);
+    service.destroy("slow");
     assert_eq!(processes_with(&mark), 0);
 }
 
@@ -365,17 +354,11 @@ fn two_services_on_one_store_share_the_work_and_one_takes_over_when_the_other_di
     assert_eq!(second.wait_for_operation(&promised)["state"], "done");
     drop(listener);
     for id in IDS {
-        let nodes = second.get(&format!("/infrastructures/{id}")).expect(200).json();
-        let victim = nodes["db"]["instances"].as_object().expect("instances").keys().next().expect("one").clone();
-        kill_instance(&victim);
-        eventually(&format!("{id} is healed"), || {
-            let nodes = second.get(&format!("/infrastructures/{id}")).expect(200).json();
-            nodes["db"]["instances"].as_object().is_some_and(|found| found.len() == 1 && !found.contains_key(&victim))
-        });
+        second.lose_and_heal(id, "db");
     }
     nothing_lost_nothing_doubled(&second.home, &mark, "one was left");
     for id in IDS.iter().chain([&SLOW_ID]) {
-        second.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+        second.destroy(id);
     }
     assert_eq!(processes_with(&mark), 0);
 }
@@ -388,14 +371,13 @@ fn secrets_are_told_nowhere() {
     let hook = format!("http://{}/hook", listener.local_addr().expect("an address"));
     let _posted = collect(listener, &["500 Broken"]);
     let secrets = ["s3cr3t-of-the-hook", "acc3ss-k3y", "s3cr3t-k3y-of-the-cloud"];
-    let auth = home.write(
+    let auth = home.write_private(
         "home/auth_data.yaml",
         format!(
             "webhook:\n- auth_data: {{secret: {}}}\nresource:\n- type: ec2\n  auth_data: {{accesskey: {}, secretkey: {}}}\n",
             secrets[0], secrets[1], secrets[2]
         ),
     );
-    std::fs::set_permissions(&auth, std::fs::Permissions::from_mode(0o600)).expect("private");
     let configuration = NO_RATE_LIMITS.replacen('{', &format!("{{webhooks: ['{hook}'], "), 1);
     let mut service = Service::with(home.clone(), &configuration, &["-v"]);
     let token = service.new_token("boss", "admin", &[]);
@@ -408,7 +390,8 @@ fn secrets_are_told_nowhere() {
                  endpoint: http://127.0.0.1:9\n    regionname: eu-west-1\n    image_id: ami-03cf127a\n    instance_type: t3.small\n  \
                  contextualisation: {type: cloudinit, context_template: '#cloud-config'}\n  health_check: {ping: false}\n";
     let away = service.request("PUT", "/infrastructures/away").send(cloud).expect(202);
-    std::thread::sleep(Duration::from_secs(4));
+    let events = || service.get("/infrastructures/away/events").text();
+    service.eventually("the cloud was called", || events().contains("retrying"));
     let mut answers = String::new();
     let paths = ["", "/status", "/description", "/events", "/operations", "/cost", "/graph.svg"];
     for path in ["told", "away"].iter().flat_map(|id| paths.map(|path| format!("/infrastructures/{id}{path}"))) {
@@ -428,7 +411,7 @@ fn secrets_are_told_nowhere() {
     ] {
         answers += &service.get(path).text();
     }
-    service.request("DELETE", "/infrastructures/told").send("").expect(200);
+    service.destroy("told");
     service.stop();
     std::fs::remove_file(auth).expect("the credentials");
     let log = service.log();

@@ -1,7 +1,5 @@
 //! Events of the service: by the page, and as a stream.
 
-use std::time::Duration;
-
 use occopus_tests::processes::unique_sleep_seconds;
 use occopus_tests::service::{Service, StreamEvent, document};
 use serde_json::{Value, json};
@@ -110,7 +108,7 @@ fn pages_have_limits() {
     for query in ["limit=0", "limit=1001", "limit=x", "after=-1", "after=x", "from=1"] {
         at(query).problem(400, "request.query");
     }
-    service.request("DELETE", "/infrastructures/paged").send("").expect(200);
+    service.destroy("paged");
 }
 
 #[test]
@@ -129,10 +127,8 @@ fn a_stream_ends_with_its_token_and_with_the_service() {
     assert_eq!(watched.next(), None, "the token is no good any more");
     service.token = Some(other);
     let watched = service.stream(path, None);
-    let ended = std::thread::spawn(move || watched.next());
-    std::thread::sleep(Duration::from_millis(200));
     assert!(service.stop(), "in good order: {}", service.log());
-    assert_eq!(ended.join().expect("a thread"), None);
+    assert_eq!(watched.next(), None);
 }
 
 #[test]
@@ -144,12 +140,12 @@ fn who_comes_back_to_another_infrastructure_of_the_same_id_misses_nothing_of_it(
     service.build("again", &one);
     let first = pages(&service, "again", 100);
     let last = first.last().and_then(|event| event["id"].as_u64()).expect("a number");
-    service.request("DELETE", "/infrastructures/again").send("").expect(200);
+    service.destroy("again");
     // It has more events than the first one had, so that its numbers would be larger if they began anew.
     service.build("again", &large(&mark).replace("min: 2", "min: 1"));
     let events = service.stream(path, Some(last)).until("infraready");
     assert_eq!(events[0].name, "infrastart", "from its beginning");
     let read = service.get(&format!("{path}?after={last}&limit=1")).expect(200).json();
     assert_eq!(read["events"][0]["event"], "infrastart");
-    service.request("DELETE", "/infrastructures/again").send("").expect(200);
+    service.destroy("again");
 }

@@ -174,7 +174,7 @@ fn no_more_instances_are_promised_than_are_allowed_and_the_line_is_told() {
     service.post("/infrastructures/x/scaleto/a/4000000000").problem(409, "engine.too-many");
     service.post("/infrastructures/x/scaleup/a/5").problem(409, "engine.too-many");
     service.post("/infrastructures/x/scaleup/a").expect(200);
-    service.request("DELETE", "/infrastructures/x").send("").expect(200);
+    service.destroy("x");
 }
 
 #[test]
@@ -185,13 +185,13 @@ fn an_operation_over_which_services_die_is_set_aside_and_can_be_asked_for_again(
     let mut service = Service::in_home(home.clone(), NO_RATE_LIMITS);
     let promised = service.request("PUT", "/infrastructures/fatal").send(&text).expect(202).json();
     let path = promised["operation"].as_str().expect("a path").to_owned();
-    // It waits for something that does not happen: nothing changes any more.
+    // It waits for something that does not happen: the machine runs, and nothing changes any more.
     for death in 0..3 {
-        let status = || service.get("/infrastructures/fatal/status").json()["nodes"][0]["instances"].clone();
-        eventually("it waits", || {
-            let before = status();
-            std::thread::sleep(Duration::from_millis(1500));
-            before != json!([]) && before[0]["state"] == status()[0]["state"]
+        let owner = format!("process {} ", service.pid());
+        service.eventually("this service waits for it", || {
+            let status = service.get("/infrastructures/fatal/status").json();
+            status["owner"]["holder"].as_str().is_some_and(|holder| holder.starts_with(&owner))
+                && status["nodes"][0]["instances"][0]["state"] == "running"
         });
         assert_eq!(service.get(&path).json()["state"], "running", "after {death} deaths");
         signal(service.pid(), "KILL");
@@ -211,5 +211,5 @@ fn an_operation_over_which_services_die_is_set_aside_and_can_be_asked_for_again(
     service.build("fatal", &text);
     let listed = service.get("/infrastructures").json();
     assert_eq!(listed["items"][0]["attached"], json!(true), "{listed:#}");
-    service.request("DELETE", "/infrastructures/fatal").send("").expect(200);
+    service.destroy("fatal");
 }

@@ -57,7 +57,7 @@ fn the_sequence_of_micado() {
     let again = home.run(["build"].into_iter().chain(words));
     assert_ne!(again.code, Some(0), "two do not work on one infrastructure: the service keeps it alive");
     assert_eq!(processes_with(&mark), 3);
-    let gone = service.request("DELETE", "/infrastructures/micado_worker_infra").send("").expect(200);
+    let gone = service.destroy("micado_worker_infra");
     assert_eq!(gone.json(), json!({"infraid": "micado_worker_infra"}));
     assert_eq!(processes_with(&mark), 0);
     let unknown = service.get("/infrastructures/micado_worker_infra");
@@ -102,6 +102,6 @@ fn scripts_that_scale_send_nothing_but_a_path() {
     let old = format!("GET /infrastructures/{id} HTTP/1.0\r\nHost: {host}");
     let answer = service.raw(format!("{old}\r\n\r\n").as_bytes(), std::time::Duration::from_secs(20));
     assert!(answer.closed && answer.text.contains(" 200 "), "{}", answer.text);
-    service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+    service.destroy(&id);
     assert_eq!(processes_with(&mark), 0);
 }

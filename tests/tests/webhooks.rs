@@ -1,7 +1,6 @@
 //! Webhooks against a faulty server: it fails at first, and is unreachable for a while.
 
 use std::net::TcpListener;
-use std::time::Duration;
 
 use occopus_tests::processes::{unique_sleep_seconds, write_sleeper};
 use occopus_tests::{CollectedRequests, Occopus, collect};
@@ -14,9 +13,7 @@ fn write(occopus: &Occopus, port: u16, test: u32) {
     );
     occopus.write("infra.yaml", description);
     write_sleeper(occopus, &format!("exec sleep {}", unique_sleep_seconds(test)), "ping: false");
-    let credentials = occopus.write("home/auth_data.yaml", "webhook:\n- auth_data: {secret: s3cr3t-of-the-hook}\n");
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(credentials, std::fs::Permissions::from_mode(0o600)).expect("private");
+    occopus.write_private("home/auth_data.yaml", "webhook:\n- auth_data: {secret: s3cr3t-of-the-hook}\n");
 }
 
 fn event(body: &[u8]) -> Value {
@@ -76,7 +73,6 @@ fn what_could_not_be_told_is_told_by_the_next_run() {
     occopus.ok(["maintain", "-i", &built.id()]);
     assert_eq!(names(&posted), ["infrastart", "nodecreated", "infraready"]);
     occopus.ok(["maintain", "-i", &built.id()]);
-    std::thread::sleep(Duration::from_millis(200));
     assert_eq!(names(&posted).len(), 3, "no event is delivered twice");
     occopus.ok(["destroy", "-i", &built.id()]);
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use occopus_engine::testing::{Crash, Fakes, infrastructure, node};
+use occopus_engine::testing::{Fakes, die_at_every_transaction, infrastructure, node};
 use occopus_engine::{EngineError, InstanceState};
 use occopus_model::Infrastructure;
 
@@ -18,21 +18,10 @@ fn fakes() -> Fakes {
     fakes
 }
 
-/// Waits until the lease of a dead owner has expired.
-async fn wait_for_lease_expiry() {
-    tokio::time::sleep(Duration::from_secs(16)).await;
-}
-
-/// Runs something until it ends or the process dies. Returns true if it died.
-async fn run_until_crash<T>(fakes: &Fakes, crash: Crash, work: impl Future<Output = T>) -> bool {
-    let dead = fakes.store.crash(crash);
-    let died = tokio::select! {
-        biased;
-        () = dead.cancelled() => true,
-        _ = work => false,
-    };
-    fakes.store.revive();
-    died
+async fn built() -> Fakes {
+    let fakes = fakes();
+    fakes.build(&tiers()).await.unwrap();
+    fakes
 }
 
 /// Checks that every machine has exactly one record, and every record one machine.
@@ -54,124 +43,70 @@ async fn assert_nothing_lost_or_doubled(fakes: &Fakes, when: &str) {
     assert_eq!(distinct, recorded, "lost {when}");
 }
 
-fn crash_points(n: u64) -> [Crash; 2] {
-    [Crash::Before(n), Crash::After(n)]
+/// Finishes the build, and checks its result.
+async fn finish_build(fakes: &Fakes, when: &str) {
+    let status = fakes.build(&tiers()).await.unwrap_or_else(|error| panic!("{error} {when}"));
+    assert!(status.is_ready(), "{when}");
+    assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"], "{when}");
+    assert_nothing_lost_or_doubled(fakes, when).await;
+}
+
+/// Destroys what is left, and checks that nothing is.
+async fn finish_destroy(fakes: &Fakes, when: &str) {
+    match fakes.destroy().await {
+        Ok(report) => assert!(report.left.is_empty(), "{when}"),
+        Err(EngineError::UnknownInfrastructure { .. }) => {}
+        Err(error) => panic!("{error} {when}"),
+    }
+    assert!(fakes.cloud.machines().is_empty(), "lost {when}");
+    assert_eq!(fakes.store.live_keys(), Vec::<String>::new(), "{when}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_build_that_died_is_finished_by_the_next() {
-    let mut died = 0;
-    for n in 1..200 {
-        let mut any = false;
-        for crash in crash_points(n) {
-            let fakes = fakes();
-            if run_until_crash(&fakes, crash, fakes.build(&tiers())).await {
-                any = true;
-                died += 1;
-            }
-            wait_for_lease_expiry().await;
-            let when = format!("after a crash {crash:?}");
-            let status = fakes.build(&tiers()).await.unwrap_or_else(|error| panic!("{error} {when}"));
-            assert!(status.is_ready());
-            assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"], "{when}");
-            assert_nothing_lost_or_doubled(&fakes, &when).await;
-        }
-        if !any {
-            break;
-        }
-    }
-    assert!(died > 20, "only {died} crashes");
+    let died =
+        die_at_every_transaction(async || fakes(), async |fakes| drop(fakes.build(&tiers()).await), finish_build);
+    assert!(died.await > 20);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_build_that_died_is_removed_by_destroy() {
-    let mut died = 0;
-    for n in 1..200 {
-        let mut any = false;
-        for crash in crash_points(n) {
-            let fakes = fakes();
-            if run_until_crash(&fakes, crash, fakes.build(&tiers())).await {
-                any = true;
-                died += 1;
-            }
-            wait_for_lease_expiry().await;
-            match fakes.destroy().await {
-                Ok(report) => assert!(report.left.is_empty()),
-                Err(EngineError::UnknownInfrastructure { .. }) => {}
-                Err(error) => panic!("{error} after a crash {crash:?}"),
-            }
-            assert!(fakes.cloud.machines().is_empty(), "lost after a crash {crash:?}");
-            assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
-        }
-        if !any {
-            break;
-        }
-    }
-    assert!(died > 20, "only {died} crashes");
+    let died =
+        die_at_every_transaction(async || fakes(), async |fakes| drop(fakes.build(&tiers()).await), finish_destroy);
+    assert!(died.await > 20);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_destroy_that_died_is_finished_by_the_next() {
-    let mut died = 0;
-    for n in 1..200 {
-        let mut any = false;
-        for crash in crash_points(n) {
-            let fakes = fakes();
-            fakes.build(&tiers()).await.unwrap();
-            if run_until_crash(&fakes, crash, fakes.destroy()).await {
-                any = true;
-                died += 1;
-            }
-            wait_for_lease_expiry().await;
-            match fakes.destroy().await {
-                Ok(report) => assert!(report.left.is_empty()),
-                Err(EngineError::UnknownInfrastructure { .. }) => {}
-                Err(error) => panic!("{error} after a crash {crash:?}"),
-            }
-            assert!(fakes.cloud.machines().is_empty(), "lost after a crash {crash:?}");
-            assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
-        }
-        if !any {
-            break;
-        }
-    }
-    assert!(died > 10, "only {died} crashes");
+    let died = die_at_every_transaction(built, async |fakes| drop(fakes.destroy().await), finish_destroy);
+    assert!(died.await > 10);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_build_that_died_at_any_time_is_finished_by_the_next() {
     for after in (0..6000).step_by(50) {
-        let (fakes, tiers) = (fakes(), tiers());
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep(Duration::from_millis(after)) => {}
-            outcome = fakes.build(&tiers) => drop(outcome),
-        }
-        wait_for_lease_expiry().await;
-        let when = format!("after a crash at {after} ms");
-        assert!(fakes.build(&tiers).await.unwrap_or_else(|error| panic!("{error} {when}")).is_ready());
-        assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"], "{when}");
-        assert_nothing_lost_or_doubled(&fakes, &when).await;
+        let fakes = fakes();
+        let _ = tokio::time::timeout(Duration::from_millis(after), fakes.build(&tiers())).await;
+        fakes.wait_for_lease_expiry().await;
+        finish_build(&fakes, &format!("after a crash at {after} ms")).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_healing_that_died_is_finished_by_the_next() {
-    for n in 1..200 {
-        let mut any = false;
-        for crash in crash_points(n) {
-            let fakes = fakes();
-            fakes.build(&tiers()).await.unwrap();
-            fakes.cloud.remove_machines_of("probe");
-            any |= run_until_crash(&fakes, crash, fakes.maintain()).await;
-            wait_for_lease_expiry().await;
-            let when = format!("after a crash {crash:?}");
+    let prepare = async || {
+        let fakes = built().await;
+        fakes.cloud.remove_machines_of("probe");
+        fakes
+    };
+    let died = die_at_every_transaction(
+        prepare,
+        async |fakes| drop(fakes.maintain().await),
+        async |fakes, when| {
             assert!(fakes.maintain().await.unwrap().is_ready(), "{when}");
             assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"], "{when}");
-            assert_nothing_lost_or_doubled(&fakes, &when).await;
-        }
-        if !any {
-            break;
-        }
-    }
+            assert_nothing_lost_or_doubled(fakes, when).await;
+        },
+    );
+    assert!(died.await > 5);
 }

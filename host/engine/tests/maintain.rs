@@ -96,10 +96,7 @@ async fn when_most_look_dead_at_once_nothing_is_replaced() {
 async fn an_explicit_build_ends_a_hold() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
-    for _ in 0..4 {
-        fakes.cloud.set_phase("n0", Phase::Stopped);
-    }
-    for n in 1..5 {
+    for n in 0..5 {
         fakes.cloud.set_phase(&format!("n{n}"), Phase::Stopped);
     }
     assert_eq!(fakes.maintain().await.unwrap().state, InfrastructureState::Held);
@@ -131,11 +128,7 @@ async fn cyclic_maintenance_heals_and_stops() {
     fakes.build(&ten()).await.unwrap();
     let (run, mut events) = RunHandle::new();
     let stop = run.stop.clone();
-    let maintaining = tokio::spawn({
-        let engine = fakes.engine.clone();
-        let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)), ..MaintainOptions::default() };
-        async move { engine.maintain("test", options, run).await }
-    });
+    let maintaining = fakes.spawn_maintain_every(Duration::from_secs(10), run);
     tokio::time::sleep(Duration::from_secs(100)).await;
     fakes.cloud.remove_machines_of("n7");
     tokio::time::sleep(Duration::from_secs(100)).await;
@@ -329,9 +322,7 @@ async fn a_wake_signal_lets_a_request_be_applied_at_once() {
     fakes.build(&graph).await.unwrap();
     let (run, _events) = RunHandle::new();
     let (stop, wake) = (run.stop.clone(), run.wake.clone());
-    let engine = fakes.engine.clone();
-    let options = MaintainOptions { cyclic: Some(Duration::from_secs(3600)), ..MaintainOptions::default() };
-    let maintaining = tokio::spawn(async move { engine.maintain("test", options, run).await });
+    let maintaining = fakes.spawn_maintain_every(Duration::from_secs(3600), run);
     // In the first pause, in the middle of a survey that is spread over an hour, and again soon after.
     for target in [2, 3, 4] {
         tokio::time::sleep(Duration::from_secs(if target == 3 { 4000 } else { 5 })).await;
@@ -352,9 +343,7 @@ async fn endless_wake_signals_do_not_keep_dead_instances_from_being_found() {
     fakes.build(&ten()).await.unwrap();
     let (run, _events) = RunHandle::new();
     let (stop, wake) = (run.stop.clone(), run.wake.clone());
-    let engine = fakes.engine.clone();
-    let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)), ..MaintainOptions::default() };
-    let maintaining = tokio::spawn(async move { engine.maintain("test", options, run).await });
+    let maintaining = fakes.spawn_maintain_every(Duration::from_secs(10), run);
     tokio::time::sleep(Duration::from_secs(15)).await;
     fakes.cloud.remove_machines_of("n1");
     for _ in 0..60 {
@@ -502,9 +491,8 @@ async fn a_node_that_dies_again_and_again_is_tried_with_growing_pauses() {
     fakes.build(&lone()).await.unwrap();
     let ending = short_lived(&fakes);
     let (run, _events) = RunHandle::new();
-    let (stop, engine) = (run.stop.clone(), fakes.engine.clone());
-    let options = MaintainOptions { cyclic: Some(Duration::from_secs(2)), ..MaintainOptions::default() };
-    let maintaining = tokio::spawn(async move { engine.maintain("test", options, run).await });
+    let stop = run.stop.clone();
+    let maintaining = fakes.spawn_maintain_every(Duration::from_secs(2), run);
     tokio::time::sleep(Duration::from_secs(120)).await;
     let made = fakes.cloud.count("create");
     assert!((4..=6).contains(&made), "{made} in two minutes");

@@ -174,10 +174,8 @@ async fn a_clock_that_is_set_ends_no_build() {
         let fakes = Fakes::new();
         let seconds = std::time::Duration::from_secs;
         fakes.cloud.set_timing(seconds(30), seconds(3), seconds(0), seconds(0));
-        let building = tokio::spawn({
-            let fakes = fakes.clone();
-            async move { fakes.build(&infrastructure(vec![node("db", 1, &[]), node("web", 2, &["db"])])).await }
-        });
+        let graph = infrastructure(vec![node("db", 1, &[]), node("web", 2, &["db"])]);
+        let (_, building) = fakes.spawn_build(&graph);
         for pause in [7, 9, 14, 20] {
             tokio::time::sleep(seconds(pause)).await;
             fakes.clock.jump(jump);
@@ -194,10 +192,7 @@ async fn a_lease_that_another_has_taken_over_is_lost() {
     fakes.cloud.set_timing(seconds(100), seconds(0), seconds(0), seconds(0));
     fakes.cloud.set_idempotent(true);
     let graph = infrastructure(vec![node("db", 1, &[])]);
-    let building = tokio::spawn({
-        let (fakes, graph) = (fakes.clone(), graph.clone());
-        async move { fakes.build(&graph).await }
-    });
+    let (_, building) = fakes.spawn_build(&graph);
     tokio::time::sleep(seconds(7)).await;
     fakes.store.end_leases();
     // The other owner has acquired the lease, written and ended before the first one renews its lease.

@@ -281,11 +281,7 @@ impl Simulation {
                 let number = self.rng.u64(1..12);
                 let crash = if self.rng.bool() { Crash::Before(number) } else { Crash::After(number) };
                 description += &format!(", dies {crash:?}");
-                let dead = self.fakes.store.crash(crash);
-                let outcome =
-                    tokio::select! { biased; () = dead.cancelled() => None, outcome = command => Some(outcome) };
-                self.fakes.store.revive();
-                outcome
+                self.fakes.run_until_crash(crash, command).await
             }
             1 => {
                 let after = Duration::from_millis(if self.rng.bool() { 0 } else { self.rng.u64(0..6000) });
@@ -346,7 +342,7 @@ impl Simulation {
         }
         if self.rng.bool() {
             // Otherwise the next command finds the lease of the dead owner.
-            tokio::time::sleep(Duration::from_secs(16)).await;
+            self.fakes.wait_for_lease_expiry().await;
         }
     }
 

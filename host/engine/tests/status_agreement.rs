@@ -392,10 +392,7 @@ async fn a_build_that_can_not_observe_anything_does_not_report_that_it_is_ready(
 async fn an_interrupted_build_reports_that_no_process_owns_it() {
     let fakes = Fakes::new();
     fakes.cloud.set_timing(Duration::from_secs(100), Duration::ZERO, Duration::ZERO, Duration::ZERO);
-    let building = tokio::spawn({
-        let fakes = fakes.clone();
-        async move { fakes.build(&graph()).await }
-    });
+    let (_, building) = fakes.spawn_build(&graph());
     tokio::time::sleep(Duration::from_secs(5)).await;
     let status = fakes.engine.status("test", false).await.expect("status");
     assert_eq!((status.state, status.message), (InfrastructureState::Building, None));

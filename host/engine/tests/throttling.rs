@@ -11,7 +11,7 @@ use occopus_engine::ports::{
 use occopus_engine::testing::{FakeCloud, Fakes, Script, infrastructure, node};
 use occopus_engine::{
     BuildRequest, Engine, EngineError, Event, EventKind, FailureReason, InfrastructureState, MaintainOptions,
-    RunHandle, Settings, Status,
+    OnFailure, RunHandle, Settings, Status,
 };
 use occopus_model::Infrastructure;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -291,14 +291,9 @@ async fn waits_are_reported_and_can_be_ended() {
     cloud.state().closed_until = Instant::now() + SECONDS(3600);
     let (run, events) = RunHandle::new();
     let stop = run.stop.clone();
-    let building = tokio::spawn({
-        let fakes = fakes.clone();
-        async move {
-            let on_failure = occopus_engine::OnFailure::Keep;
-            let request = BuildRequest { on_failure, ..build_request(many(40, 600)) };
-            fakes.engine.build(request, run).await
-        }
-    });
+    let request = BuildRequest { on_failure: OnFailure::Keep, ..build_request(many(40, 600)) };
+    let engine = fakes.engine.clone();
+    let building = tokio::spawn(async move { engine.build(request, run).await });
     tokio::time::sleep(SECONDS(20)).await;
     stop.request();
     let requested = Instant::now();
@@ -410,10 +405,7 @@ async fn a_build_that_awaits_a_machine_of_such_a_cloud_can_be_stopped() {
     fakes.cloud.set_timing(SECONDS(0), SECONDS(120), SECONDS(0), SECONDS(0));
     let (run, _events) = RunHandle::new();
     let stop = run.stop.clone();
-    let building = tokio::spawn({
-        let fakes = fakes.clone();
-        async move { fakes.build_with(&many(3, 600), occopus_engine::OnFailure::Keep, run).await }
-    });
+    let building = fakes.spawn_build_with(&many(3, 600), OnFailure::Keep, run);
     tokio::time::sleep(SECONDS(5)).await;
     cloud.state().retry_after = Some(SECONDS(300));
     cloud.state().closed_until = Instant::now() + SECONDS(3600);

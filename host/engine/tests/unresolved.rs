@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use occopus_engine::ports::{Fault, Reaction};
-use occopus_engine::testing::{Crash, Fakes, Script, infrastructure, node};
+use occopus_engine::testing::{Fakes, Script, die_at_every_transaction, infrastructure, node};
 use occopus_engine::{BuildRequest, EngineError, EventKind, OnFailure, Rollout, RunHandle};
 use occopus_model::Infrastructure;
 use serde_json::json;
@@ -12,21 +12,14 @@ fn one() -> Infrastructure {
     infrastructure(vec![node("db", 1, &[])])
 }
 
-async fn wait_for_lease_expiry() {
-    tokio::time::sleep(Duration::from_secs(16)).await;
-}
-
 fn retry_fault() -> Script {
     Script::Fault(Fault::new(Reaction::Retry, "fake.refused", "connection refused"))
 }
 
 /// Builds until the process dies, this long after the start.
 async fn build_and_die_after(fakes: &Fakes, infrastructure: &Infrastructure, after: Duration) {
-    tokio::select! {
-        biased;
-        () = tokio::time::sleep(after) => {}
-        built = fakes.build(infrastructure) => panic!("it was too fast: {built:?}"),
-    }
+    let built = tokio::time::timeout(after, fakes.build(infrastructure)).await;
+    assert!(built.is_err(), "it was too fast: {built:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +102,7 @@ async fn a_request_without_effect_is_known_after_a_death_in_the_pause() {
         fakes.cloud.script("find", "db", retry_fault());
     }
     build_and_die_after(&fakes, &one(), Duration::from_secs(2)).await;
-    wait_for_lease_expiry().await;
+    fakes.wait_for_lease_expiry().await;
     assert_eq!(fakes.destroy().await.unwrap().left, []);
     assert_eq!(fakes.cloud.count("find"), 0);
 }
@@ -125,7 +118,7 @@ async fn an_unresolved_instance_is_searched_for_at_a_corrected_endpoint() {
     };
     fakes.cloud.set_unreachable("fake://wrong");
     build_and_die_after(&fakes, &at("fake://wrong"), Duration::from_secs(1)).await;
-    wait_for_lease_expiry().await;
+    fakes.wait_for_lease_expiry().await;
     let status = fakes.build(&at("fake://right")).await.unwrap();
     assert!(status.is_ready(), "{status:?}");
     assert_eq!(fakes.cloud.nodes(), ["db"]);
@@ -157,13 +150,7 @@ async fn a_lost_store_creates_nothing_a_second_time() {
     let web = infrastructure(vec![node("db", 1, &[]), node("web", 3, &["db"])]);
     fakes.build(&web).await.unwrap();
     // The same cloud, an empty store.
-    let lost = Fakes::new();
-    let engine = occopus_engine::Engine::new(
-        std::sync::Arc::new(fakes.cloud.clone()),
-        std::sync::Arc::new(lost.store.clone()),
-        std::sync::Arc::new(lost.clock.clone()),
-    );
-    let lost = Fakes { cloud: fakes.cloud.clone(), engine, ..lost };
+    let lost = fakes.with_empty_store();
     let failed = lost.build(&web).await.unwrap_err();
     assert_eq!(failed.code(), "engine.unrecorded");
     assert!(failed.to_string().contains("4 machines"), "{failed}");
@@ -198,13 +185,7 @@ async fn machines_without_a_record_are_reported_and_left_alone() {
     let fakes = Fakes::new();
     fakes.build(&one()).await.unwrap();
     // Another store uses the same id, and the same cloud.
-    let other = Fakes::new();
-    let engine = occopus_engine::Engine::new(
-        std::sync::Arc::new(fakes.cloud.clone()),
-        std::sync::Arc::new(other.store.clone()),
-        std::sync::Arc::new(other.clock.clone()),
-    );
-    let other = Fakes { cloud: fakes.cloud.clone(), engine, ..other };
+    let other = fakes.with_empty_store();
     fakes.cloud.hide_from_lists(true);
     other.build(&one()).await.unwrap();
     fakes.cloud.hide_from_lists(false);
@@ -215,45 +196,8 @@ async fn machines_without_a_record_are_reported_and_left_alone() {
     assert_eq!(fakes.engine.sweep("test", &sections, false).await.unwrap(), [], "the first store has its record");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_rollout_that_died_leaves_no_surplus() {
-    let mut web = node("web", 3, &[]);
-    web.scaling.max = 9;
-    let before = infrastructure(vec![web]);
-    let mut after = before.clone();
-    after.nodes[0].variables = json!({"number": 2});
-    let rollout = Rollout { changed: true, dependents: true };
-    for n in 1..100 {
-        let mut any = false;
-        for crash in [Crash::Before(n), Crash::After(n)] {
-            let fakes = Fakes::new();
-            fakes.cloud.set_idempotent(true);
-            let second = Duration::from_secs(1);
-            fakes.cloud.set_timing(second, second, second, second);
-            fakes.build(&before).await.unwrap();
-            let request = || BuildRequest { id: Some("test".into()), rollout, ..BuildRequest::new(after.clone()) };
-            let dead = fakes.store.crash(crash);
-            any |= tokio::select! {
-                biased;
-                () = dead.cancelled() => true,
-                _ = fakes.engine.build(request(), RunHandle::new().0) => false,
-            };
-            fakes.store.revive();
-            wait_for_lease_expiry().await;
-            let status = fakes.engine.build(request(), RunHandle::new().0).await.unwrap();
-            assert_eq!(status.nodes[0].instances.len(), 3, "after {crash:?}");
-            assert_eq!(fakes.cloud.machines().len(), 3, "after {crash:?}");
-            assert!(status.nodes[0].instances.iter().all(|instance| instance.changed.is_empty()), "after {crash:?}");
-        }
-        if !any {
-            return;
-        }
-    }
-    panic!("it never ends");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_rollout_that_died_is_finished_by_maintenance_too() {
+/// Returns fakes on which three web servers were built, and the request for the rollout of a change of them all.
+async fn before_rollout() -> (Fakes, BuildRequest) {
     let mut web = node("web", 3, &[]);
     web.scaling.max = 9;
     let before = infrastructure(vec![web]);
@@ -265,13 +209,32 @@ async fn a_rollout_that_died_is_finished_by_maintenance_too() {
     fakes.cloud.set_timing(second, second, second, second);
     fakes.build(&before).await.unwrap();
     let rollout = Rollout { changed: true, dependents: true };
-    let request = BuildRequest { id: Some("test".into()), rollout, ..BuildRequest::new(after.clone()) };
-    tokio::select! {
-        biased;
-        () = tokio::time::sleep(Duration::from_millis(3500)) => {}
-        _ = fakes.engine.build(request, RunHandle::new().0) => panic!("it was too fast"),
-    }
-    wait_for_lease_expiry().await;
+    (fakes, BuildRequest { id: Some("test".into()), rollout, ..BuildRequest::new(after) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_died_leaves_no_surplus() {
+    let (_, request) = before_rollout().await;
+    let roll_out = async |fakes: &Fakes| fakes.engine.build(request.clone(), RunHandle::new().0).await;
+    die_at_every_transaction(
+        async || before_rollout().await.0,
+        async |fakes| drop(roll_out(fakes).await),
+        async |fakes, when| {
+            let status = roll_out(fakes).await.unwrap();
+            assert_eq!(status.nodes[0].instances.len(), 3, "{when}");
+            assert_eq!(fakes.cloud.machines().len(), 3, "{when}");
+            assert!(status.nodes[0].instances.iter().all(|instance| instance.changed.is_empty()), "{when}");
+        },
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_died_is_finished_by_maintenance_too() {
+    let (fakes, request) = before_rollout().await;
+    let rolled_out = fakes.engine.build(request, RunHandle::new().0);
+    assert!(tokio::time::timeout(Duration::from_millis(3500), rolled_out).await.is_err(), "it was too fast");
+    fakes.wait_for_lease_expiry().await;
     for _ in 0..3 {
         fakes.maintain().await.unwrap();
     }
@@ -287,7 +250,7 @@ async fn a_change_that_died_and_fails_is_rolled_back() {
     fakes.build(&good).await.unwrap();
     fakes.cloud.set_sick("new", true);
     build_and_die_after(&fakes, &bad, Duration::from_secs(10)).await;
-    wait_for_lease_expiry().await;
+    fakes.wait_for_lease_expiry().await;
     let failed = fakes.build(&bad).await.unwrap_err();
     assert!(matches!(failed, EngineError::Node { rolled_back: true, .. }), "{failed}");
     let desired = fakes.engine.desired("test").await.unwrap().unwrap();

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::Service;
+use common::{Service, eventually};
 use occopus_server::access::{RateLimits, Scope, TokenText, Tokens};
 
 #[tokio::test]
@@ -15,7 +15,8 @@ async fn tokens_allow_only_their_scope_and_infrastructures() {
     assert_eq!(service.request("GET /infrastructures/one", &[], "").await.status, 200);
     let reader = service.token("reader", Scope::Read, None).await;
     let operator = service.token("operator", Scope::Operate, Some(&["one"])).await;
-    tokio::time::sleep(Duration::from_millis(1050)).await;
+    eventually("tokens are needed", async || service.request("GET /infrastructures/one", &[], "").await.status == 401)
+        .await;
 
     let rejected = service.request("GET /infrastructures/one", &[], "").await;
     assert_eq!(rejected.status, 401);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use common::{Service, TEST_TIMEOUT, exchange, head, read};
+use common::{Service, TEST_TIMEOUT, eventually, exchange, head, read};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use occopus_server::access::Scope;
@@ -146,6 +146,7 @@ async fn idle_connections_make_room() {
         for begun in ["", "GET / HT", "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"].repeat(5) {
             let mut stream = service.connect().await;
             stream.write_all(begun.as_bytes()).await.unwrap();
+            // Nothing tells that the service has taken up a connection.
             sleep(SHORT / 20).await;
             held.push(stream);
         }
@@ -160,12 +161,14 @@ async fn idle_connections_make_room() {
 #[tokio::test]
 async fn busy_connections_make_no_room() {
     let service = Service::start(|setup| setup.listener.limits.connections_per_address = 2).await;
-    let slow = || service.request("GET /slow", &[], "");
+    let busy = || service.request("GET /gate", &[], "");
     let late = async || {
-        sleep(SHORT / 2).await;
-        service.request("GET /healthz", &[], "").await
+        service.gate.reached_by(2).await;
+        let rejected = service.request("GET /healthz", &[], "").await;
+        service.gate.open();
+        rejected
     };
-    let (one, two, rejected) = tokio::join!(slow(), slow(), late());
+    let (one, two, rejected) = tokio::join!(busy(), busy(), late());
     assert_eq!((one.status, two.status, rejected.status), (200, 200, 0));
 
     let mut streams = Vec::new();
@@ -175,22 +178,25 @@ async fn busy_connections_make_no_room() {
         assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
         streams.push(stream);
     }
-    sleep(SHORT).await;
     assert_eq!(service.request("GET /healthz", &[], "").await.status, 0);
     drop(streams.pop());
-    sleep(SHORT).await;
-    assert_eq!(service.request("GET /healthz", &[], "").await.status, 200);
+    eventually("there is room", async || service.request("GET /healthz", &[], "").await.status == 200).await;
 
     let service = Service::start(|setup| setup.listener.limits.connections = 2).await;
-    let slow = || service.request("GET /slow", &[], "");
+    let busy = || service.request("GET /gate", &[], "");
     let late = async || {
-        sleep(SHORT / 2).await;
-        (service.request("GET /healthz", &[], "").await, Instant::now())
+        service.gate.reached_by(2).await;
+        (service.request("GET /healthz", &[], "").await, service.gate.is_open())
     };
-    let since = Instant::now();
-    let (one, two, (waited, until)) = tokio::join!(slow(), slow(), late());
+    let opening = async {
+        service.gate.reached_by(2).await;
+        // A request that waits for a connection is not answered.
+        sleep(SHORT).await;
+        service.gate.open();
+    };
+    let (one, two, (waited, was_open), ()) = tokio::join!(busy(), busy(), late(), opening);
     assert_eq!((one.status, two.status, waited.status), (200, 200, 200));
-    assert!(until - since >= Duration::from_millis(490), "{:?}", until - since);
+    assert!(was_open, "it waited until another one had ended");
 }
 
 #[tokio::test]
@@ -199,17 +205,21 @@ async fn requests_in_progress_are_finished_on_shutdown() {
     let idle = service.connect().await;
     let mut kept = service.connect().await;
     kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    let request = service.request("GET /slow", &[], "");
+    let request = service.request("GET /gate", &[], "");
     let end = async {
-        sleep(Duration::from_millis(100)).await;
+        service.gate.reached_by(1).await;
         service.shutdown.cancel();
-        Instant::now()
+        let since = Instant::now();
+        // A connection that waits for the next request is closed; one with a request is not.
+        assert_eq!(read(kept).await.status, 200);
+        service.gate.open();
+        since
     };
     let (response, since) = tokio::join!(request, end);
     assert_eq!((response.status, response.body.as_str()), (200, "done"));
     timeout(TEST_TIMEOUT, service.running).await.unwrap().unwrap().unwrap();
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
-    assert_eq!((read(idle).await.status, read(kept).await.status), (0, 200));
+    assert_eq!(read(idle).await.status, 0);
     assert!(TcpStream::connect(service.address).await.is_err());
 }
 
@@ -219,9 +229,9 @@ async fn endless_requests_are_aborted_after_the_grace_period() {
     let address = service.address;
     let request = tokio::spawn(async move {
         let stream = TcpStream::connect(address).await.unwrap();
-        exchange(stream, &[head("GET /never", &[], 0).as_bytes()]).await
+        exchange(stream, &[head("GET /gate", &[], 0).as_bytes()]).await
     });
-    sleep(SHORT).await;
+    service.gate.reached_by(1).await;
     service.shutdown.cancel();
     let since = Instant::now();
     timeout(TEST_TIMEOUT, service.running).await.unwrap().unwrap().unwrap();
@@ -300,10 +310,6 @@ async fn tls_is_accepted_and_a_new_certificate_is_loaded() {
     assert!(since.elapsed() < 10 * SHORT, "{:?}", since.elapsed());
 
     let (_, second) = certificate(&directory);
-    let since = Instant::now();
-    while encrypted(&service, &second, b"h2").await.is_err() {
-        assert!(since.elapsed() < TEST_TIMEOUT);
-        sleep(Duration::from_millis(50)).await;
-    }
+    eventually("it is loaded", async || encrypted(&service, &second, b"h2").await.is_ok()).await;
     assert!(encrypted(&service, &first, b"h2").await.is_err());
 }

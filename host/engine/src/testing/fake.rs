@@ -39,6 +39,13 @@ impl Fakes {
         Self { cloud, store, clock, engine }
     }
 
+    /// Returns an engine with an empty store of its own, on the same cloud.
+    pub fn with_empty_store(&self) -> Self {
+        let Self { store, clock, .. } = Self::new();
+        let engine = Engine::new(Arc::new(self.cloud.clone()), Arc::new(store.clone()), Arc::new(clock.clone()));
+        Self { cloud: self.cloud.clone(), store, clock, engine }
+    }
+
     /// Returns the same cloud and store, with an engine of other settings.
     pub fn with_settings(self, settings: Settings) -> Self {
         Self { engine: self.engine.with_settings(settings), ..self }
@@ -88,12 +95,37 @@ impl Fakes {
         self.engine.maintain("test", MaintainOptions::default(), RunHandle::new().0).await
     }
 
+    /// Spawns a build under the id `test`, with rollback.
+    pub fn spawn_build(
+        &self,
+        infrastructure: &Infrastructure,
+    ) -> (StopSignal, JoinHandle<Result<Status, EngineError>>) {
+        let (run, _) = RunHandle::new();
+        (run.stop.clone(), self.spawn_build_with(infrastructure, OnFailure::Rollback, run))
+    }
+
+    /// Spawns a build under the id `test`.
+    pub fn spawn_build_with(
+        &self,
+        infrastructure: &Infrastructure,
+        on_failure: OnFailure,
+        run: RunHandle,
+    ) -> JoinHandle<Result<Status, EngineError>> {
+        let (fakes, infrastructure) = (self.clone(), infrastructure.clone());
+        tokio::spawn(async move { fakes.build_with(&infrastructure, on_failure, run).await })
+    }
+
     /// Spawns maintenance of the infrastructure `test`: a pass every ten seconds, until stopped.
     pub fn spawn_maintain(&self) -> (StopSignal, JoinHandle<Result<Status, EngineError>>) {
         let (run, _) = RunHandle::new();
-        let (stop, engine) = (run.stop.clone(), self.engine.clone());
-        let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)), ..MaintainOptions::default() };
-        (stop, tokio::spawn(async move { engine.maintain("test", options, run).await }))
+        (run.stop.clone(), self.spawn_maintain_every(Duration::from_secs(10), run))
+    }
+
+    /// Spawns maintenance of the infrastructure `test`, with this time from pass to pass, until stopped.
+    pub fn spawn_maintain_every(&self, interval: Duration, run: RunHandle) -> JoinHandle<Result<Status, EngineError>> {
+        let engine = self.engine.clone();
+        let options = MaintainOptions { cyclic: Some(interval), ..MaintainOptions::default() };
+        tokio::spawn(async move { engine.maintain("test", options, run).await })
     }
 
     /// Returns the stored events of the infrastructure `test`.

@@ -3,10 +3,12 @@
 
 mod clock;
 mod cloud;
+mod death;
 mod fake;
 mod store;
 
 pub use clock::VirtualClock;
 pub use cloud::{FakeCloud, Machine, SECRET, Script};
+pub use death::die_at_every_transaction;
 pub use fake::{Fakes, infrastructure, node};
 pub use store::{Crash, MemoryStore};

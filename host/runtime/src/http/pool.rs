@@ -75,6 +75,12 @@ impl Pool {
         }
     }
 
+    /// Returns the number of idle connections that can be used.
+    #[cfg(test)]
+    pub(super) fn idle_count(&self) -> usize {
+        self.lock().values().flatten().filter(|one| one.is_usable()).count()
+    }
+
     /// Locks the map, also after a panic: it is consistent at any time.
     fn lock(&self) -> MutexGuard<'_, HashMap<Route, Vec<IdleConnection>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)

@@ -64,6 +64,16 @@ async fn failure_of(url: &str, limits: &HttpLimits) -> HttpError {
     }
 }
 
+/// Waits until a connection has come back: it does as soon as its task has run.
+async fn wait_until_idle(pool: &Pool) {
+    let waiting = async {
+        while pool.idle_count() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("a connection comes back");
+}
+
 #[tokio::test]
 async fn requests_share_a_connection() {
     let server = Server::start().await;
@@ -73,8 +83,7 @@ async fn requests_share_a_connection() {
         let request = echoed(client.send(get(&server.url(&path)), &grants, None, &LIMITS).await.unwrap()).await;
         assert_eq!(request.path, path);
         assert_eq!(request.headers["host"], server.url("").trim_start_matches("http://"));
-        // The connection comes back as soon as its task has run.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        wait_until_idle(&client.pool).await;
     }
     assert_eq!(server.connections(), 1);
 }
@@ -143,7 +152,7 @@ async fn a_kept_connection_serves_only_calls_that_may_use_its_address() {
     // As if the name had resolved to this machine when the connection was made.
     let named = Route::Host { tls: false, host: "cloud.internal".into(), port: server.port(), identity: None };
     pool.put_when_ready(named.clone(), connection);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    wait_until_idle(&pool).await;
     let url = format!("http://cloud.internal:{}", server.port());
     assert!(pool.take(&named, &endpoint_grants(&url)).is_none());
     let both = call_grants("endpoint", &url, &[], &[&format!("127.0.0.1:{}", server.port())]);
@@ -304,7 +313,7 @@ async fn unix_sockets_are_reached_under_their_made_up_names() {
         let other = endpoint_grants(&format!("unix://{}", path.display()));
         let error = client.send(get(&url), &other, None, &LIMITS).await.unwrap_err();
         assert_eq!(error.kind, HttpErrorKind::NotGranted);
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        wait_until_idle(&client.pool).await;
     }
     assert_eq!(server.connections(), 1);
 }
@@ -332,7 +341,7 @@ async fn tls_speaks_http2_over_one_connection_and_trusts_only_its_authorities() 
     let grants = endpoint_grants(&url);
     let client = HttpClient { connector: Arc::new(Connector::trusting(server::authority())), pool: Pool::default() };
     echoed(client.send(get(&url), &grants, None, &LIMITS).await.unwrap()).await;
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    wait_until_idle(&client.pool).await;
     let many =
         (0..20).map(|_| async { echoed(client.send(post(&url, "x"), &grants, None, &LIMITS).await.unwrap()).await });
     for request in futures::future::join_all(many).await {
@@ -398,6 +407,7 @@ async fn a_connection_that_the_server_closed_is_replaced() {
         // The server announces that it keeps the connection, and closes it after the answer.
         let response = client.send(post(&server.url("/close-later"), "x"), &grants, None, &LIMITS).await.unwrap();
         response.into_body().collect().await.unwrap();
+        // Whether the connection came into the pool before it was closed or never did, nothing tells.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(server.connections(), 3);

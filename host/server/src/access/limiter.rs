@@ -155,6 +155,7 @@ mod tests {
         for number in 0..CHECKS_PER_CLEANUP {
             limiter.check_verification(Some(IpAddr::V4(Ipv4Addr::from(number)))).unwrap();
         }
+        // Buckets fill by the clock of the machine.
         std::thread::sleep(Duration::from_millis(150));
         for number in 0..CHECKS_PER_CLEANUP {
             limiter.check_verification(Some(IpAddr::V4(Ipv4Addr::from(number % 8)))).ok();

@@ -214,6 +214,7 @@ mod tests {
         let first = config.borrow_and_update().clone();
         let reload = tokio::spawn(certificates.reload_on_change(Duration::from_millis(10)));
         files(&directory, "none yet", "");
+        // Nothing tells that the broken files were read.
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!config.has_changed().unwrap());
         let (certificate, key) = pair();

@@ -7,17 +7,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Path;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::{Extension, Router};
 use occopus_engine::ports::SystemClock;
 use occopus_engine::testing::MemoryStore;
 use occopus_server::access::{Access, AccessConfig, AccessError, Caller, NewToken, Scope, Tokens, guard};
 use occopus_server::listen::{ListenerConfig, RequestLimits, layers, serve};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,7 @@ pub(crate) struct Service {
     pub(crate) store: MemoryStore,
     pub(crate) tokens: Tokens,
     pub(crate) access: Access,
+    pub(crate) gate: Gate,
     pub(crate) shutdown: CancellationToken,
     pub(crate) running: JoinHandle<std::io::Result<()>>,
 }
@@ -53,6 +55,7 @@ impl Service {
             grace: Duration::from_secs(5),
         };
         change(&mut setup);
+        let gate = Gate::new();
         let store = MemoryStore::new(Arc::new(SystemClock));
         let tokens = Tokens::new(Arc::new(store.clone()));
         let bound = setup.listener.bind().await.unwrap();
@@ -60,10 +63,10 @@ impl Service {
         setup.requests.tls = bound.is_tls();
         let config = AccessConfig { names: setup.names, rates: setup.rates, ..AccessConfig::at(address) };
         let access = Access::new(tokens.clone(), config).unwrap();
-        let router = layers(guard(routes(), &access), &setup.requests);
+        let router = layers(guard(routes(gate.clone()), &access), &setup.requests);
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(serve(bound, router, shutdown.clone(), setup.grace));
-        Self { address, store, tokens, access, shutdown, running }
+        Self { address, store, tokens, access, gate, shutdown, running }
     }
 
     pub(crate) async fn token(&self, name: &str, scope: Scope, infrastructures: Option<&[&str]>) -> String {
@@ -85,6 +88,16 @@ impl Service {
     pub(crate) async fn get(&self, path: &str, token: &str) -> u16 {
         self.request(&format!("GET {path}"), &[format!("authorization: Bearer {token}")], "").await.status
     }
+}
+
+/// Waits until a condition is met.
+pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(timeout(TEST_TIMEOUT, waiting).await.is_ok(), "timed out waiting until {what}");
 }
 
 pub(crate) fn head(request: &str, lines: &[String], length: usize) -> String {
@@ -127,14 +140,14 @@ pub(crate) async fn read(mut stream: impl AsyncRead + Unpin) -> Response {
     Response { status, head: head.to_lowercase(), body: body.to_owned() }
 }
 
-fn routes() -> Router {
+fn routes(gate: Gate) -> Router {
     Router::new()
         .route("/infrastructures/{id}", get(read_one).post(change_one))
         .route("/whoami", get(|caller: Caller| async move { format!("{} {:?}", caller.name, caller.address) }))
         .route("/healthz", get(|| async { "well" }))
         .route("/events", get(events))
-        .route("/slow", get(slow))
-        .route("/never", get(std::future::pending::<()>))
+        .route("/gate", get(wait_at_gate))
+        .layer(Extension(gate))
 }
 
 async fn read_one(caller: Caller, Path(id): Path<String>) -> Result<String, AccessError> {
@@ -152,7 +165,35 @@ async fn events() -> impl IntoResponse {
     ([("content-type", "text/event-stream")], body)
 }
 
-async fn slow() -> &'static str {
-    tokio::time::sleep(Duration::from_millis(500)).await;
+/// A gate at which requests wait until it is opened.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    waiting: watch::Sender<usize>,
+    is_open: watch::Sender<bool>,
+}
+
+impl Gate {
+    fn new() -> Self {
+        Self { waiting: watch::Sender::new(0), is_open: watch::Sender::new(false) }
+    }
+
+    /// Waits until this number of requests have come to the gate.
+    pub(crate) async fn reached_by(&self, number: usize) {
+        timeout(TEST_TIMEOUT, self.waiting.subscribe().wait_for(|waiting| *waiting >= number)).await.unwrap().unwrap();
+    }
+
+    pub(crate) fn open(&self) {
+        self.is_open.send_replace(true);
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        *self.is_open.borrow()
+    }
+}
+
+async fn wait_at_gate(Extension(gate): Extension<Gate>) -> &'static str {
+    let mut is_open = gate.is_open.subscribe();
+    gate.waiting.send_modify(|waiting| *waiting += 1);
+    let _ = is_open.wait_for(|is_open| *is_open).await;
     "done"
 }

@@ -80,8 +80,8 @@ impl Server {
     /// Starts a server that accepts connections and sends nothing.
     pub(super) async fn start_mute() -> Self {
         Self::listen(|stream| async move {
-            tokio::time::sleep(Duration::from_secs(60)).await;
-            drop(stream);
+            let _held = stream;
+            std::future::pending().await
         })
         .await
     }
@@ -147,12 +147,12 @@ async fn answer(request: Request<Incoming>) -> Result<Response<UnsyncBoxBody<Byt
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().unwrap().to_string();
     if path == "/silent" {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        std::future::pending::<()>().await;
     }
     if path == "/stall" {
         let frames = futures::stream::unfold(0, |count| async move {
             if count > 0 {
-                tokio::time::sleep(Duration::from_secs(60)).await;
+                std::future::pending::<()>().await;
             }
             Some((Ok(Frame::data(Bytes::from_static(b"x"))), count + 1))
         });

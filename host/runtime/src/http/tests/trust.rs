@@ -118,7 +118,7 @@ async fn a_client_shows_the_certificate_of_its_credentials_and_only_to_its_endpo
     let one = HttpClient::new();
     let with = |tls: &Tls| endpoint_grants(&url).with_tls_identity(TlsIdentity::from_tls(tls));
     echoed(one.send(get(&url), &with(&trusting(client.clone())), None, &LIMITS).await.unwrap()).await;
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    wait_until_idle(&one.pool).await;
     assert!(one.send(get(&url), &with(&trusting(None)), None, &LIMITS).await.is_err());
     // A node is not the endpoint.
     let node = call_grants("node-address", "", &["localhost"], &[])

@@ -111,13 +111,13 @@ async fn text(response: Response) -> String {
     String::from_utf8(body.to_vec()).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_loopback_address_is_open_until_there_is_a_token() {
     let service = GuardedService::loopback();
     assert_eq!(text(service.send("GET /", &[]).await).await, "anyone on this machine");
     assert_eq!(service.status("GET /", &[("x-forwarded-for", "10.0.0.1")]).await, 401);
     let token = service.token("ci").await;
-    tokio::time::sleep(Duration::from_millis(1050)).await;
+    tokio::time::advance(Duration::from_millis(1050)).await;
     let response = service.send("GET /", &[]).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(response.headers()["www-authenticate"], r#"Bearer realm="occopus""#);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use occopus_sdk::http::{HttpError, HttpErrorKind, Request, Response};
 use occopus_sdk::testing::{self, DriverHarness, FakeHost};
-use occopus_sdk::{Handle, Phase, Reaction};
+use occopus_sdk::{Handle, Observed, Phase, Reaction};
 use serde_json::{Value, json};
 
 use super::bridge;
@@ -19,6 +19,19 @@ use crate::identity::Reference;
 /// Returns the handle of a container that never existed, on the engine of another one.
 fn beside(handle: &Handle, container: String) -> Handle {
     Reference { container, ..Reference::read(handle).expect("a handle of this driver") }.handle()
+}
+
+/// Observes until the last one has stopped, for ten seconds at most.
+fn observe_until_stopped(docker: &DriverHarness<Docker>, handles: &[Handle]) -> Vec<Observed> {
+    let began = Instant::now();
+    loop {
+        let observed = docker.observe(handles).unwrap();
+        if began.elapsed() > Duration::from_secs(10) || observed.last().is_some_and(|last| last.phase == Phase::Stopped)
+        {
+            return observed;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// A real engine, and the label of one test in it.
@@ -196,14 +209,7 @@ fn three_hundred_are_observed_at_once() {
     let mut handles: Vec<Handle> = (0..298).map(|n| beside(&running, format!("{n:064x}"))).collect();
     handles.insert(150, running);
     handles.push(ended);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let observed = loop {
-        let observed = docker.observe(&handles).unwrap();
-        if observed[299].phase == Phase::Stopped || Instant::now() > deadline {
-            break observed;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
+    let observed = observe_until_stopped(&docker, &handles);
     assert_eq!(observed.len(), 300);
     assert!(observed.iter().zip(&handles).all(|(seen, asked)| seen.handle == *asked));
     assert_eq!(observed[150].phase, Phase::Running);
@@ -259,14 +265,7 @@ fn the_end_and_the_output_of_a_container_are_told() {
         ("good", "true", "the container ended (exit status 0)", ""),
     ] {
         let made = docker.create(&engine.instance(name), json!({"command": command})).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        let seen = loop {
-            let seen = docker.observe(std::slice::from_ref(&made.handle)).unwrap().remove(0);
-            if seen.phase == Phase::Stopped || Instant::now() > deadline {
-                break seen;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        };
+        let seen = observe_until_stopped(&docker, std::slice::from_ref(&made.handle)).remove(0);
         assert_eq!((seen.phase, seen.message.as_deref()), (Phase::Stopped, Some(message)));
         let mut told: Vec<_> = docker.tail(&made.handle, 20).unwrap().lines().map(str::to_owned).collect();
         told.sort();
