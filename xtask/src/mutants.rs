@@ -55,7 +55,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "start before the dependencies are ready",
-        file: "dispatch/bring_up.rs",
+        file: "dispatch/graph.rs",
         from: "                unready_dependencies: node.depends_on.len(),",
         to: "                unready_dependencies: 0,",
     },

@@ -3,9 +3,12 @@
 //! plugins and the store must not be known here.
 
 mod bring_up;
+mod graph;
 mod inbox;
+mod start_queue;
 mod tear_down;
 
-pub(crate) use bring_up::{BringUp, BringUpOutcome, FailurePolicy, TaskSpec, bring_up};
+pub(crate) use bring_up::{BringUp, BringUpOutcome, FailurePolicy, bring_up};
 pub(crate) use inbox::RunEnd;
+pub(crate) use start_queue::TaskSpec;
 pub(crate) use tear_down::{TearDownOutcome, tear_down};
