@@ -49,7 +49,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "create another instance for a record that was left unfinished",
-        file: "act/create.rs",
+        file: "act/instance_task.rs",
         from: "None => Self { has_lost_answer: true, ..self }.create(record.id, true).await,",
         to: "None => Self { has_lost_answer: true, ..self }.create(id, true).await,",
     },

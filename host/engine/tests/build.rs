@@ -396,3 +396,22 @@ async fn a_failed_build_does_not_bring_back_what_was_to_go() {
     assert!(fakes.destroy().await.unwrap().left.is_empty());
     assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_recovers_during_a_build_is_healthy_again_and_not_created_twice() {
+    let fakes = Fakes::new();
+    let graph = infrastructure(vec![node("db", 1, &[])]);
+    fakes.build(&graph).await.unwrap();
+    fakes.cloud.set_sick("db", true);
+    let (_, building) = fakes.spawn_build(&graph);
+    tokio::time::sleep(MS(3000)).await;
+    fakes.cloud.set_sick("db", false);
+    assert!(building.await.unwrap().unwrap().is_ready());
+    let events = fakes.events().await.unwrap().into_iter().filter_map(|event| match event.kind {
+        EventKind::NodeCreated { .. } => Some("created"),
+        EventKind::NodeHealth { healthy: true, .. } => Some("healthy"),
+        EventKind::NodeHealth { .. } => Some("unhealthy"),
+        _ => None,
+    });
+    assert_eq!(events.collect::<Vec<_>>(), ["created", "unhealthy", "healthy"]);
+}

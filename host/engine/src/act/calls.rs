@@ -281,7 +281,7 @@ async fn await_admission(
     purpose: Purpose,
     attempts: &mut Attempts,
 ) -> Result<Admission, CallError> {
-    let endpoint = ctx.endpoints.limits_for(subject.section);
+    let endpoint = ctx.calls.endpoints.limits_for(subject.section);
     let mut admission = pin!(async {
         if attempts.permit.is_none() {
             attempts.permit = endpoint.acquire_permit(purpose).await;

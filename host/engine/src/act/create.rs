@@ -1,5 +1,5 @@
-//! Bring-up of one instance, from nothing or from the record that an earlier run left, until it is ready. It renders,
-//! creates, resolves unresolved outcomes, waits for readiness and replaces what is dead.
+//! Creation of one instance, until it is ready: chooses an implementation, renders, requests the machine, resolves
+//! unresolved outcomes, and waits for readiness.
 
 use std::sync::Arc;
 
@@ -8,10 +8,9 @@ use serde_json::Value;
 
 use super::calls::{self, Attempts, CallError, FailedCall};
 use super::output_tail::fetch_output_tail;
-use super::readiness::{Assessment, Death, assess, observe_and_assess, wait_until_ready};
-use super::remove::{RemovalOutcome, find_until_deadline, remove};
+use super::readiness::{mark_running, wait_until_ready};
+use super::remove::find_until_deadline;
 use super::render::{RenderInput, render};
-use super::user_fields::is_plain;
 use super::{DesiredState, PeerFacts, RunContext, TaskError, context, inventory};
 use crate::error::{FailureReason, NodeFailure};
 use crate::event::EventKind;
@@ -19,61 +18,16 @@ use crate::ports::{CreateRequest, Fault, ObservedMachine, Phase, Reaction, Rende
 use crate::state::{InstanceRecord, digest};
 use crate::status::InstanceState;
 
-/// The state in which a task finds its instance.
-#[derive(Debug, Clone)]
-pub(crate) enum EntryPoint {
-    /// An instance without record and machine.
-    New,
-    /// An instance without record and machine, in place of an old one that the caller removes once the new one is ready.
-    CreateBeforeDestroy(String),
-    /// An instance that an earlier run did not finish.
-    Resume(InstanceRecord),
-    /// An instance that was ready, to be observed again.
-    Check(InstanceRecord),
-    /// A dead instance, to be removed before another is created.
-    Replace(InstanceRecord, Death),
-}
-
-/// Brings up one instance of a node and returns its record once it is ready. `id` is for a new instance, if one is created.
-///
-/// The run context cancels it: at a request to stop, when another node fails and the build rolls back, or when the lease
-/// is lost. A call under way then has 10 s to end. The record stays; what was made is removed by the rollback, if any.
-#[tracing::instrument(name = "bring up", level = "debug", skip_all, fields(node = desired.node(node).map(|node| &*node.name), instance = id))]
-pub(crate) async fn bring_up_instance(
-    ctx: Arc<RunContext>,
-    desired: Arc<DesiredState>,
-    node: usize,
-    entry_point: EntryPoint,
-    id: String,
-    facts: PeerFacts,
-) -> Result<InstanceRecord, TaskError> {
-    let replaces = match &entry_point {
-        EntryPoint::CreateBeforeDestroy(old) => Some(old.clone()),
-        EntryPoint::Resume(record) => record.replaces.clone(),
-        EntryPoint::New | EntryPoint::Check(_) | EntryPoint::Replace(..) => None,
-    };
-    let task = InstanceTask { ctx, desired, node, facts, replaces, has_lost_answer: false };
-    match entry_point {
-        EntryPoint::New | EntryPoint::CreateBeforeDestroy(_) => task.create(id, false).await,
-        EntryPoint::Resume(record) => task.resume(record, id).await,
-        EntryPoint::Check(mut record) => match observe_and_assess(&task.ctx, &task.desired, &mut record).await? {
-            Assessment::Ready | Assessment::Inconclusive(_) => Ok(record),
-            Assessment::NotReady => task.await_ready(record, Phase::Running).await,
-            Assessment::Dead(death) => task.replace(record, death, id).await,
-        },
-        EntryPoint::Replace(record, death) => task.replace(record, death, id).await,
-    }
-}
-
-struct InstanceTask {
-    ctx: Arc<RunContext>,
-    desired: Arc<DesiredState>,
-    node: usize,
-    facts: PeerFacts,
+/// The task of one instance.
+pub(super) struct InstanceTask {
+    pub(super) ctx: Arc<RunContext>,
+    pub(super) desired: Arc<DesiredState>,
+    pub(super) node: usize,
+    pub(super) facts: PeerFacts,
     /// The instance that this one replaces.
-    replaces: Option<String>,
+    pub(super) replaces: Option<String>,
     /// Set if an earlier request for the instance may still arrive.
-    has_lost_answer: bool,
+    pub(super) has_lost_answer: bool,
 }
 
 /// The outcome of one implementation.
@@ -89,107 +43,9 @@ impl InstanceTask {
         self.desired.node(self.node).ok_or(TaskError::Cancelled)
     }
 
-    async fn resume(self, mut record: InstanceRecord, id: String) -> Result<InstanceRecord, TaskError> {
-        if record.has_no_machine() {
-            return self.create(record.id, true).await;
-        }
-        if record.is_unresolved() {
-            self.correct_endpoint(&mut record);
-            let found = calls::find(&self.ctx, &record).await;
-            return match found
-                .map_err(|error| TaskError::from_call(error, |failed| self.call_failure(&record, failed)))?
-            {
-                Some(observed) => {
-                    let phase = self.record_placement(&mut record, observed, true).await?;
-                    if matches!(phase, Phase::Stopped | Phase::Failed | Phase::Gone) {
-                        // It died while no run observed it, as a ready one may.
-                        let death =
-                            Death { reason: "the machine was found dead".into(), vanished: phase == Phase::Gone };
-                        return self.replace(record, death, id).await;
-                    }
-                    self.await_ready(record, phase).await
-                }
-                // No machine exists and none will appear, so the same id may be used again.
-                None => Self { has_lost_answer: true, ..self }.create(record.id, true).await,
-            };
-        }
-        match observe_and_assess(&self.ctx, &self.desired, &mut record).await? {
-            Assessment::Ready => Ok(record),
-            Assessment::NotReady | Assessment::Inconclusive(_) => self.await_ready(record, Phase::Unknown).await,
-            Assessment::Dead(death) => self.replace(record, death, id).await,
-        }
-    }
-
-    /// Takes the endpoint of the current description for a machine that was never placed, if nothing else in the
-    /// section has changed: the recorded endpoint was wrong.
-    fn correct_endpoint(&self, record: &mut InstanceRecord) {
-        let node = self.desired.node(self.node);
-        let implementations = node.and_then(|node| self.desired.infrastructure.definitions.get(&node.node_type));
-        let Some(described) = implementations.and_then(|all| all.get(record.implementation)) else { return };
-        let Some(endpoint) = described.resource.get("endpoint").filter(|endpoint| is_plain(endpoint)) else { return };
-        if record.section.get("endpoint") == Some(endpoint) {
-            return;
-        }
-        let mut corrected = Value::clone(&record.section);
-        if let Some(section) = corrected.as_object_mut() {
-            section.insert("endpoint".into(), endpoint.clone());
-            // A rendered value cannot be compared with its template, and counts as unchanged.
-            let is_same = |(key, value): (&String, &Value)| corrected.get(key) == Some(value) || !is_plain(value);
-            if described.resource.as_object().is_some_and(|described| described.iter().all(is_same)) {
-                record.section = Arc::new(corrected);
-            }
-        }
-    }
-
-    async fn replace(&self, mut old: InstanceRecord, death: Death, id: String) -> Result<InstanceRecord, TaskError> {
-        if death.vanished || old.state == InstanceState::Vanished {
-            match self.find_before_replacing(&mut old).await? {
-                Some(Assessment::Ready | Assessment::Inconclusive(_)) => return Ok(old),
-                Some(Assessment::NotReady) => return self.await_ready(old, Phase::Unknown).await,
-                Some(Assessment::Dead(_)) | None => {}
-            }
-        }
-        let output = if death.vanished { None } else { fetch_output_tail(&self.ctx, &old).await };
-        let (node_id, node_name) = (old.id.clone(), old.node.clone());
-        let event = EventKind::NodeReplacing { node_id, node_name, message: death.reason, output };
-        self.ctx.journal.write(Vec::new(), vec![event]).await?;
-        // An instance that cannot be removed keeps its record and is removed later; it does not block its replacement.
-        if let RemovalOutcome::Left(left) = remove(&self.ctx, old, death.vanished).await? {
-            tracing::warn!(
-                node = left.node,
-                instance = left.instance,
-                reason = left.message,
-                "cannot remove the replaced instance"
-            );
-        }
-        if self.ctx.cancel.is_cancelled() {
-            return Err(TaskError::Cancelled);
-        }
-        self.create(id, false).await
-    }
-
-    /// Finds the machine of a vanished instance by the instance's id, and assesses it if it exists after all. If the
-    /// call fails, nothing is replaced.
-    async fn find_before_replacing(&self, old: &mut InstanceRecord) -> Result<Option<Assessment>, TaskError> {
-        let found = calls::find(&self.ctx, old).await;
-        let found = found.map_err(|error| TaskError::from_call(error, |failed| self.call_failure(old, failed)))?;
-        let Some(observed) = found.filter(|it| matches!(it.phase, Phase::Running | Phase::Pending | Phase::Unknown))
-        else {
-            return Ok(None);
-        };
-        if old.ready_at.is_none() {
-            // The instance was never ready, and is awaited like any other.
-            self.record_placement(old, observed, true).await?;
-            return Ok(Some(Assessment::NotReady));
-        }
-        // Its checks decide whether it is ready.
-        old.set_state(InstanceState::Unhealthy, self.ctx.now());
-        assess(&self.ctx, &self.desired, old, Ok(observed)).await.map(Some)
-    }
-
     /// Creates the instance with the first implementation that has capacity. `repeated`: an earlier run may have
     /// requested it.
-    async fn create(&self, id: String, repeated: bool) -> Result<InstanceRecord, TaskError> {
+    pub(super) async fn create(&self, id: String, repeated: bool) -> Result<InstanceRecord, TaskError> {
         let node = self.node()?;
         let mut candidates: Vec<_> = self.desired.infrastructure.candidates(node).collect();
         if candidates.is_empty() {
@@ -403,7 +259,7 @@ impl InstanceTask {
     }
 
     /// Records the handle of a machine, before anything else is done with it.
-    async fn record_placement(
+    pub(super) async fn record_placement(
         &self,
         record: &mut InstanceRecord,
         observed: ObservedMachine,
@@ -417,13 +273,17 @@ impl InstanceTask {
         let mut events =
             vec![EventKind::NodePlaced { node_id: record.id.clone(), node_name: record.node.clone(), adopted }];
         if phase == Phase::Running {
-            events.extend(super::readiness::mark_running(&self.ctx, record));
+            events.extend(mark_running(&self.ctx, record));
         }
         self.ctx.journal.put_instance(record, events).await?;
         Ok(phase)
     }
 
-    async fn await_ready(&self, mut record: InstanceRecord, phase: Phase) -> Result<InstanceRecord, TaskError> {
+    pub(super) async fn await_ready(
+        &self,
+        mut record: InstanceRecord,
+        phase: Phase,
+    ) -> Result<InstanceRecord, TaskError> {
         match wait_until_ready(&self.ctx, &self.desired, &mut record, phase).await? {
             Ok(()) => Ok(record),
             Err(reason) => Err(self.record_failure(&mut record, reason).await),
@@ -451,7 +311,7 @@ impl InstanceTask {
         }
     }
 
-    fn call_failure(&self, record: &InstanceRecord, failed: FailedCall) -> TaskError {
+    pub(super) fn call_failure(&self, record: &InstanceRecord, failed: FailedCall) -> TaskError {
         self.failure(&record.id, Some(record), failed.into())
     }
 

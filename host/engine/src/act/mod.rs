@@ -3,15 +3,19 @@
 //! start is decided in `dispatch` and must not be known here.
 
 mod address_references;
+mod assessment;
 mod backoff;
 mod batcher;
 mod calls;
 mod context;
 mod create;
 mod endpoints;
+mod health;
+mod instance_task;
 mod inventory;
 mod limiter;
 mod monotonic;
+mod observation;
 mod output_tail;
 mod rate_limit;
 mod readiness;
@@ -28,12 +32,13 @@ use occopus_model::{Infrastructure, Node};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use address_references::PeerIndex;
+pub(crate) use assessment::{Assessment, Death};
 pub(crate) use calls::list_labelled;
 pub(crate) use context::{PeerFacts, instance_facts, machine_name};
-pub(crate) use create::{EntryPoint, bring_up_instance, with_type};
+pub(crate) use create::with_type;
 pub(crate) use endpoints::Limiters;
+pub(crate) use instance_task::{EntryPoint, bring_up_instance};
 pub(crate) use inventory::{RemainingMachines, list_remaining};
-pub(crate) use readiness::{Assessment, Death, elapsed};
 pub(crate) use remove::{RemovalOutcome, leftover, remove};
 pub(crate) use render::{RenderInput, render, render_checks};
 pub(crate) use survey::survey;
@@ -48,9 +53,24 @@ use crate::settings::Settings;
 use crate::state::InstanceRecord;
 use batcher::ObserveBatcher;
 use endpoints::Endpoints;
-pub(crate) use monotonic::MonotonicTime;
+pub(crate) use monotonic::{MonotonicTime, elapsed};
+
+/// Services that the engine gives to every run.
+pub(crate) struct Services {
+    pub(crate) plugins: Arc<dyn Plugins>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) limiters: Arc<Limiters>,
+}
+
+/// Limits and batches of a run's calls.
+struct RunCalls {
+    endpoints: Arc<Endpoints>,
+    batcher: ObserveBatcher,
+}
 
 /// Dependencies shared by all instance tasks of one run.
+#[derive(Clone)]
 pub(crate) struct RunContext {
     pub(crate) id: String,
     pub(crate) plugins: Arc<dyn Plugins>,
@@ -63,8 +83,7 @@ pub(crate) struct RunContext {
     /// Clock for durations in records, without the jumps of the wall clock.
     pub(crate) monotonic: Arc<MonotonicTime>,
     pub(crate) known_instances: Arc<KnownInstances>,
-    endpoints: Arc<Endpoints>,
-    batcher: Arc<ObserveBatcher>,
+    calls: Arc<RunCalls>,
 }
 
 /// The desired state of an infrastructure, with an index of its nodes by name.
@@ -107,19 +126,16 @@ impl DesiredState {
 }
 
 impl RunContext {
-    #[expect(clippy::too_many_arguments, reason = "dependencies shared by all tasks of a run")]
     pub(crate) fn new(
         id: &str,
-        plugins: Arc<dyn Plugins>,
-        clock: Arc<dyn Clock>,
-        settings: Arc<Settings>,
+        services: Services,
         lease: &InfrastructureLease,
         cancel: CancellationToken,
         monotonic: Arc<MonotonicTime>,
-        limiters: Arc<Limiters>,
     ) -> Arc<Self> {
+        let Services { plugins, clock, settings, limiters } = services;
         let endpoints = Arc::new(Endpoints::new(settings.clone(), limiters));
-        let batcher = Arc::new(ObserveBatcher::new(settings.observe_batch_size, clock.clone(), endpoints.clone()));
+        let batcher = ObserveBatcher::new(settings.observe_batch_size, clock.clone(), endpoints.clone());
         Arc::new(Self {
             id: id.into(),
             plugins,
@@ -129,25 +145,13 @@ impl RunContext {
             cancel,
             monotonic,
             known_instances: lease.known_instances.clone(),
-            endpoints,
-            batcher,
+            calls: Arc::new(RunCalls { endpoints, batcher }),
         })
     }
 
     /// Returns a copy with another cancellation token.
     pub(crate) fn with_cancel(&self, cancel: CancellationToken) -> Arc<Self> {
-        Arc::new(Self {
-            id: self.id.clone(),
-            plugins: self.plugins.clone(),
-            clock: self.clock.clone(),
-            settings: self.settings.clone(),
-            journal: self.journal.clone(),
-            cancel,
-            monotonic: self.monotonic.clone(),
-            known_instances: self.known_instances.clone(),
-            endpoints: self.endpoints.clone(),
-            batcher: self.batcher.clone(),
-        })
+        Arc::new(Self { cancel, ..self.clone() })
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -43,3 +43,8 @@ impl MonotonicTime {
         self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Returns the elapsed time; zero if the clock was set back.
+pub(crate) fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}

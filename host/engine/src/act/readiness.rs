@@ -1,6 +1,6 @@
-//! Readiness of an instance: waits until it is ready, and single assessments of whether it still is. In come the
-//! record, the cloud's answers and the results of health checks; out come an updated record, its events and an
-//! [`Assessment`].
+//! The way to ready: the wait of an instance that was created, found again after a crash, or is unhealthy, until it is
+//! ready. In come the record and the cloud's answers; out come an updated record, its events, or the reason why the
+//! instance will not become ready.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,157 +8,193 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::backoff::PollInterval;
-use super::{DesiredState, RunContext, TaskError, calls, context};
+use super::health::{Health, check};
+use super::observation::{is_retryable, machine_failure, observe};
+use super::{DesiredState, RunContext, TaskError, calls};
 use crate::error::FailureReason;
 use crate::event::EventKind;
-use crate::ports::{Fault, Handle, HealthTarget, ObservedMachine, Phase, Reaction, Verdict};
+use crate::ports::Phase;
 use crate::state::InstanceRecord;
 use crate::status::InstanceState;
-
-/// The conclusion of one observation and its health checks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Assessment {
-    /// The machine runs, and its checks pass.
-    Ready,
-    /// Checks fail or the machine does not run yet, but not for long enough to count as dead.
-    NotReady,
-    /// The instance cannot recover.
-    Dead(Death),
-    /// An answer without a conclusion, with the reason.
-    Inconclusive(String),
-}
-
-/// The death of an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Death {
-    /// Reason why the instance counts as dead, in one sentence.
-    pub(crate) reason: String,
-    /// Set if its machine does not exist any more.
-    pub(crate) vanished: bool,
-}
-
-impl Death {
-    /// Creates the death of an instance with a machine that still exists.
-    pub(crate) fn from_reason(reason: &FailureReason) -> Self {
-        Self { reason: reason.to_string(), vanished: false }
-    }
-
-    /// Creates a death from the record of an earlier observation.
-    pub(crate) fn from_record(record: &InstanceRecord) -> Self {
-        let reason = match (&record.message, record.state) {
-            (_, InstanceState::Vanished) | (None, _) => format!("the machine is {}", record.state),
-            (Some(message), state) => format!("the machine is {state}: {message}"),
-        };
-        Self { reason, vanished: record.state == InstanceState::Vanished }
-    }
-}
-
-/// The combined result of the health checks.
-enum Health {
-    Healthy,
-    Unhealthy(Verdict, String),
-}
 
 /// Waits until an instance is ready. The inner error is the reason why it will not become so.
 pub(super) async fn wait_until_ready(
     ctx: &Arc<RunContext>,
     desired: &DesiredState,
     record: &mut InstanceRecord,
-    mut phase: Phase,
+    phase: Phase,
 ) -> Result<Result<(), FailureReason>, TaskError> {
-    // Not the wall clock, which may be set, and which goes on while this computer sleeps.
-    let started = ctx.clock.uptime();
-    let mut unhealthy_since = None;
-    let mut uptime = UncheckedUptime::default();
-    let mut not_found_before = false;
-    let mut polling = PollInterval::new(&ctx.settings);
-    // The last answer, where `phase` may be an older one.
-    let mut seen = phase;
+    let mut wait = ReadinessWait {
+        ctx,
+        desired,
+        record,
+        phase,
+        last_seen: phase,
+        times: WaitTimes { begun: ctx.clock.uptime(), unhealthy_since: None, unchecked_since: None },
+        was_missing: false,
+        polling: PollInterval::new(&ctx.settings),
+    };
     loop {
-        let mut pause = None;
-        match phase {
-            Phase::Running => {
-                pause = uptime.remaining(ctx, record, seen);
-                if pause.is_some() {
-                    record_running(ctx, record).await?;
-                } else {
-                    match check_once(ctx, desired, record, &mut unhealthy_since).await? {
-                        Some(outcome) => return Ok(outcome),
-                        None => unhealthy_since = unhealthy_since.or(Some(ctx.clock.uptime())),
-                    }
+        match wait.step().await? {
+            Step::End(outcome) => return Ok(outcome),
+            Step::Again => continue,
+            Step::ObserveIn(pause) => {
+                if !ctx.sleep_unless_cancelled(pause).await {
+                    return Err(TaskError::Cancelled);
                 }
             }
-            Phase::Pending | Phase::Unknown => {
-                unhealthy_since = None;
-                uptime = UncheckedUptime::default();
-                if ctx.clock.uptime().saturating_sub(started) > ctx.settings.start_timeout {
-                    return Ok(Err(FailureReason::Slow { seconds: ctx.settings.start_timeout.as_secs() }));
-                }
-            }
-            // A cloud may show a new machine late; `find` is authoritative.
-            Phase::Gone => match calls::find(ctx, record).await {
-                Ok(Some(observed)) if observed.phase != Phase::Gone => {
-                    phase = observed.phase;
-                    seen = phase;
-                    record.apply_observation(observed);
-                    continue;
-                }
-                Ok(_) if not_found_before => return Ok(Err(machine_failure("vanished", record))),
-                // A single answer is not sufficient.
-                Ok(_) => {
-                    not_found_before = true;
-                    pause = Some(ctx.settings.confirm_delay);
-                }
-                Err(calls::CallError::Cancelled) => return Err(TaskError::Cancelled),
-                Err(calls::CallError::Failed(failed)) => return Ok(Err(failed.into())),
-            },
-            Phase::Stopped => return Ok(Err(machine_failure("stopped", record))),
-            Phase::Failed => return Ok(Err(machine_failure("failed", record))),
         }
-        if !ctx.sleep_unless_cancelled(pause.unwrap_or_else(|| polling.next())).await {
-            return Err(TaskError::Cancelled);
-        }
-        seen = match observe(ctx, record).await {
-            Ok(observed) => {
-                let seen = observed.phase;
-                record.apply_observation(observed);
-                seen
-            }
-            Err(fault) if is_retryable(&fault) => Phase::Unknown,
-            Err(fault) => {
-                return Ok(Err(FailureReason::Call { call: "observe".into(), fault, attempts: 1, seconds: 0 }));
-            }
-        };
-        // A running machine that could not be observed for a moment is still checked.
-        if seen != phase && !(seen == Phase::Unknown && phase == Phase::Running) {
-            phase = seen;
-            polling.reset();
+        if let Err(reason) = wait.observe().await {
+            return Ok(Err(reason));
         }
     }
 }
 
-/// Time since when a machine without health checks has been observed to run.
-#[derive(Default)]
-struct UncheckedUptime(Option<Duration>);
+/// A wait of one instance.
+struct ReadinessWait<'a> {
+    ctx: &'a Arc<RunContext>,
+    desired: &'a DesiredState,
+    record: &'a mut InstanceRecord,
+    phase: Phase,
+    /// Phase in the last answer; `phase` may be an older one.
+    last_seen: Phase,
+    times: WaitTimes,
+    /// Set once the cloud did not know the machine.
+    was_missing: bool,
+    polling: PollInterval,
+}
 
-impl UncheckedUptime {
+/// Uptimes since which something holds. Not the wall clock, which may be set, and which goes on while this computer
+/// sleeps.
+struct WaitTimes {
+    begun: Duration,
+    unhealthy_since: Option<Duration>,
+    /// Time since when a machine without health checks has been observed to run.
+    unchecked_since: Option<Duration>,
+}
+
+/// The next step of a wait.
+enum Step {
+    End(Result<(), FailureReason>),
+    /// A step with the phase that is known now.
+    Again,
+    ObserveIn(Duration),
+}
+
+impl ReadinessWait<'_> {
+    async fn step(&mut self) -> Result<Step, TaskError> {
+        match self.phase {
+            Phase::Running => self.step_running().await,
+            Phase::Pending | Phase::Unknown => {
+                (self.times.unhealthy_since, self.times.unchecked_since) = (None, None);
+                let allowed = self.ctx.settings.start_timeout;
+                if self.ctx.clock.uptime().saturating_sub(self.times.begun) > allowed {
+                    return Ok(Step::End(Err(FailureReason::Slow { seconds: allowed.as_secs() })));
+                }
+                Ok(Step::ObserveIn(self.polling.next()))
+            }
+            Phase::Gone => self.step_gone().await,
+            Phase::Stopped => Ok(Step::End(Err(machine_failure("stopped", self.record)))),
+            Phase::Failed => Ok(Step::End(Err(machine_failure("failed", self.record)))),
+        }
+    }
+
+    /// Checks a running machine, or waits until it has been running for long enough.
+    async fn step_running(&mut self) -> Result<Step, TaskError> {
+        let rest = self.unchecked_rest();
+        let events = mark_running(self.ctx, self.record);
+        if !events.is_empty() {
+            self.ctx.journal.put_instance(self.record, events).await?;
+        }
+        if let Some(rest) = rest {
+            return Ok(Step::ObserveIn(rest));
+        }
+        match check(self.ctx, self.desired, self.record).await {
+            Err(fault) => {
+                Ok(Step::End(Err(FailureReason::Call { call: "check".into(), fault, attempts: 1, seconds: 0 })))
+            }
+            Ok(Health::Healthy) => {
+                let event = mark_ready(self.record, self.ctx.now());
+                self.ctx.journal.put_instance(self.record, event.into_iter().collect()).await?;
+                Ok(Step::End(Ok(())))
+            }
+            Ok(Health::Unhealthy(_, message)) => Ok(self.wait_for_health(message)),
+        }
+    }
+
+    /// Waits for the health checks to pass, within their time-out.
+    fn wait_for_health(&mut self, message: String) -> Step {
+        if self.record.health.as_ref() != Some(&message) {
+            self.record.health = Some(message.clone());
+            let (node_id, node_name) = (self.record.id.clone(), self.record.node.clone());
+            self.ctx.journal.emit(EventKind::Waiting { node_id, node_name, message: message.clone() });
+        }
+        let now = self.ctx.clock.uptime();
+        let since = *self.times.unhealthy_since.get_or_insert(now);
+        let seconds = self.record.health_check.timeout;
+        if now.saturating_sub(since) > Duration::from_secs(seconds) {
+            return Step::End(Err(FailureReason::Unhealthy { message, seconds }));
+        }
+        Step::ObserveIn(self.polling.next())
+    }
+
+    /// Finds a machine that the cloud does not know: it may show a new one late, and `find` is authoritative.
+    async fn step_gone(&mut self) -> Result<Step, TaskError> {
+        match calls::find(self.ctx, self.record).await {
+            Ok(Some(observed)) if observed.phase != Phase::Gone => {
+                (self.phase, self.last_seen) = (observed.phase, observed.phase);
+                self.record.apply_observation(observed);
+                Ok(Step::Again)
+            }
+            Ok(_) if self.was_missing => Ok(Step::End(Err(machine_failure("vanished", self.record)))),
+            // A single answer is not sufficient.
+            Ok(_) => {
+                self.was_missing = true;
+                Ok(Step::ObserveIn(self.ctx.settings.confirm_delay))
+            }
+            Err(calls::CallError::Cancelled) => Err(TaskError::Cancelled),
+            Err(calls::CallError::Failed(failed)) => Ok(Step::End(Err(failed.into()))),
+        }
+    }
+
+    async fn observe(&mut self) -> Result<(), FailureReason> {
+        self.last_seen = match observe(self.ctx, self.record).await {
+            Ok(observed) => {
+                let seen = observed.phase;
+                self.record.apply_observation(observed);
+                seen
+            }
+            Err(fault) if is_retryable(&fault) => Phase::Unknown,
+            Err(fault) => {
+                return Err(FailureReason::Call { call: "observe".into(), fault, attempts: 1, seconds: 0 });
+            }
+        };
+        // A running machine that could not be observed for a moment is still checked.
+        let is_unobserved = self.last_seen == Phase::Unknown && self.phase == Phase::Running;
+        if self.last_seen != self.phase && !is_unobserved {
+            self.phase = self.last_seen;
+            self.polling.reset();
+        }
+        Ok(())
+    }
+
     /// Returns the wait until the next observation of a machine without health checks; `None` if it has run for long
     /// enough.
-    fn remaining(&mut self, ctx: &RunContext, record: &InstanceRecord, seen: Phase) -> Option<Duration> {
-        let needed = min_ready_time(ctx, record);
+    fn unchecked_rest(&mut self) -> Option<Duration> {
+        let needed = min_ready_time(self.ctx, self.record);
         if needed.is_zero() {
             return None;
         }
-        let now = ctx.clock.uptime();
-        let rest = match self.0 {
+        let now = self.ctx.clock.uptime();
+        let rest = match self.times.unchecked_since {
             Some(since) => needed.saturating_sub(now.saturating_sub(since)),
             None => needed,
         };
-        if seen != Phase::Running {
+        if self.last_seen != Phase::Running {
             // A machine that cannot be observed at the moment is not known to run.
-            return Some(rest.max(ctx.settings.poll_interval_min));
+            return Some(rest.max(self.ctx.settings.poll_interval_min));
         }
-        self.0.get_or_insert(now);
+        self.times.unchecked_since.get_or_insert(now);
         (!rest.is_zero()).then_some(rest)
     }
 }
@@ -173,48 +209,6 @@ fn min_ready_time(ctx: &RunContext, record: &InstanceRecord) -> Duration {
     defined.unwrap_or(ctx.settings.min_ready_time)
 }
 
-/// Records the first observation that a machine runs.
-async fn record_running(ctx: &RunContext, record: &mut InstanceRecord) -> Result<(), TaskError> {
-    let events = mark_running(ctx, record);
-    if !events.is_empty() {
-        ctx.journal.put_instance(record, events).await?;
-    }
-    Ok(())
-}
-
-/// Runs the health checks of a running machine once. `None` while the instance is unhealthy but within its time-out.
-async fn check_once(
-    ctx: &Arc<RunContext>,
-    desired: &DesiredState,
-    record: &mut InstanceRecord,
-    since: &mut Option<Duration>,
-) -> Result<Option<Result<(), FailureReason>>, TaskError> {
-    record_running(ctx, record).await?;
-    match check(ctx, desired, record).await {
-        Err(fault) => Ok(Some(Err(FailureReason::Call { call: "check".into(), fault, attempts: 1, seconds: 0 }))),
-        Ok(Health::Healthy) => {
-            let now = ctx.now();
-            record.set_state(InstanceState::Ready, now);
-            record.ready_at = record.ready_at.or(Some(now));
-            (record.health, record.failing_since, record.message, record.unobserved) = (None, None, None, None);
-            let (node_id, node_name) = (record.id.clone(), record.node.clone());
-            let event = EventKind::NodeCreated { node_id, node_name, addresses: record.addresses.clone() };
-            ctx.journal.put_instance(record, vec![event]).await?;
-            Ok(Some(Ok(())))
-        }
-        Ok(Health::Unhealthy(_, message)) => {
-            if record.health.as_ref() != Some(&message) {
-                record.health = Some(message.clone());
-                let (node_id, node_name) = (record.id.clone(), record.node.clone());
-                ctx.journal.emit(EventKind::Waiting { node_id, node_name, message: message.clone() });
-            }
-            let allowed = Duration::from_secs(record.health_check.timeout);
-            let late = since.is_some_and(|since| ctx.clock.uptime().saturating_sub(since) > allowed);
-            Ok(late.then_some(Err(FailureReason::Unhealthy { message, seconds: record.health_check.timeout })))
-        }
-    }
-}
-
 /// Marks a machine as running when it is first observed to run; returns no events later.
 pub(super) fn mark_running(ctx: &RunContext, record: &mut InstanceRecord) -> Vec<EventKind> {
     if !matches!(record.state, InstanceState::Creating | InstanceState::UnknownOutcome | InstanceState::Pending) {
@@ -227,234 +221,17 @@ pub(super) fn mark_running(ctx: &RunContext, record: &mut InstanceRecord) -> Vec
     vec![EventKind::NodeRunning { node_id, node_name, addresses: record.addresses.clone() }]
 }
 
-/// Observes and assesses an instance whose machine is known, and records changes. If it seems to have died, it is
-/// observed again after the confirm delay.
-pub(super) async fn observe_and_assess(
-    ctx: &Arc<RunContext>,
-    desired: &DesiredState,
-    record: &mut InstanceRecord,
-) -> Result<Assessment, TaskError> {
-    let mut answer = observe(ctx, record).await;
-    if is_newly_dead(record, &answer) {
-        if !ctx.sleep_unless_cancelled(ctx.settings.confirm_delay).await {
-            return Err(TaskError::Cancelled);
-        }
-        answer = observe(ctx, record).await;
-    }
-    assess(ctx, desired, record, answer).await
-}
-
-/// Returns whether an answer reports the death of an instance that was not recorded as dead.
-pub(super) fn is_newly_dead(record: &InstanceRecord, answer: &Result<ObservedMachine, Fault>) -> bool {
-    let dead = matches!(answer, Ok(seen) if matches!(seen.phase, Phase::Gone | Phase::Stopped | Phase::Failed));
-    dead && !record.is_dead()
-}
-
-/// Assesses an instance by the cloud's answer, and by its health checks if the machine runs. Records changes.
-pub(super) async fn assess(
-    ctx: &Arc<RunContext>,
-    desired: &DesiredState,
-    record: &mut InstanceRecord,
-    answer: Result<ObservedMachine, Fault>,
-) -> Result<Assessment, TaskError> {
-    let before = record.clone();
-    let mut events = Vec::new();
-    let assessment = match answer {
-        Err(fault) => {
-            tracing::debug!(node = record.node, %fault, "cannot observe an instance");
-            Assessment::Inconclusive(fault.to_string())
-        }
-        Ok(observed) => {
-            let (phase, message) = (observed.phase, observed.message.clone());
-            record.apply_observation(observed);
-            match phase {
-                Phase::Unknown => Assessment::Inconclusive(
-                    message.unwrap_or_else(|| "the driver does not recognise the state that the cloud reports".into()),
-                ),
-                Phase::Pending => {
-                    mark_not_running(ctx, record, &mut events);
-                    Assessment::NotReady
-                }
-                Phase::Gone => {
-                    let reason = "the machine vanished".to_owned();
-                    record.message = Some(reason.clone());
-                    mark_dead(ctx, record, InstanceState::Vanished, Death { reason, vanished: true })
-                }
-                Phase::Stopped => {
-                    let death = Death::from_reason(&machine_failure("stopped", record));
-                    mark_dead(ctx, record, InstanceState::Stopped, death)
-                }
-                Phase::Failed => {
-                    let death = Death::from_reason(&machine_failure("failed", record));
-                    mark_dead(ctx, record, InstanceState::Failed, death)
-                }
-                Phase::Running => {
-                    events = mark_running(ctx, record);
-                    let health = check(ctx, desired, record).await;
-                    apply_health(ctx, record, health, &mut events)
-                }
-            }
-        }
-    };
-    note_unobserved(record, &assessment);
-    if *record != before {
-        ctx.journal.put_instance(record, events).await?;
-    }
-    Ok(assessment)
-}
-
-/// Marks an instance as dead by the report of its cloud. The state of one that was never ready is left to its bring-up.
-fn mark_dead(ctx: &RunContext, record: &mut InstanceRecord, state: InstanceState, death: Death) -> Assessment {
-    if record.ready_at.is_some() {
-        record.set_state(state, ctx.monotonic.now());
-        (record.health, record.failing_since) = (None, None);
-    }
-    Assessment::Dead(death)
-}
-
-/// Marks an instance that was ready, and whose machine is starting again, as unhealthy.
-fn mark_not_running(ctx: &RunContext, record: &mut InstanceRecord, events: &mut Vec<EventKind>) {
-    if !record.is_surveyed() {
-        return;
-    }
-    let message = record.message.clone().unwrap_or_else(|| "the machine is not running".into());
-    if record.state == InstanceState::Ready {
-        let (node_id, node_name) = (record.id.clone(), record.node.clone());
-        events.push(EventKind::NodeHealth { node_id, node_name, healthy: false, message: message.clone() });
-    }
-    record.set_state(InstanceState::Unhealthy, ctx.monotonic.now());
-    record.health = Some(message);
-}
-
-/// Notes the reason why an instance could not be observed. A reason that differs only in its digits is not noted again.
-fn note_unobserved(record: &mut InstanceRecord, assessment: &Assessment) {
-    let kind = |text: &str| text.chars().filter(|character| !character.is_ascii_digit()).collect::<String>();
-    match assessment {
-        Assessment::Inconclusive(reason) if record.is_surveyed() => {
-            if record.unobserved.as_deref().map(kind) != Some(kind(reason)) {
-                record.unobserved = Some(reason.clone());
-            }
-        }
-        Assessment::Inconclusive(_) => {}
-        Assessment::Ready | Assessment::NotReady | Assessment::Dead(_) => record.unobserved = None,
-    }
-}
-
-/// Applies the result of the health checks of a running machine to its record, in view of earlier results.
-fn apply_health(
-    ctx: &RunContext,
-    record: &mut InstanceRecord,
-    health: Result<Health, Fault>,
-    events: &mut Vec<EventKind>,
-) -> Assessment {
-    let now = ctx.monotonic.now();
+/// Marks an instance as ready; nothing else does. Returns an event if it was not ready before: that of a new instance,
+/// or of one that is healthy again.
+pub(super) fn mark_ready(record: &mut InstanceRecord, now: Timestamp) -> Option<EventKind> {
     let (node_id, node_name) = (record.id.clone(), record.node.clone());
-    if matches!(record.state, InstanceState::Stopped | InstanceState::Vanished | InstanceState::Failed) {
-        // The machine runs again; its checks decide whether it is ready.
-        record.set_state(InstanceState::Unhealthy, now);
-        record.message = None;
-    }
-    match health {
-        Err(fault) => Assessment::Inconclusive(fault.to_string()),
-        Ok(Health::Unhealthy(Verdict::CannotTell, reason)) => Assessment::Inconclusive(reason),
-        Ok(Health::Unhealthy(_, message)) => {
-            let since = *record.failing_since.get_or_insert(now);
-            if record.state == InstanceState::Ready {
-                record.set_state(InstanceState::Unhealthy, now);
-                events.push(EventKind::NodeHealth { node_id, node_name, healthy: false, message: message.clone() });
-            }
-            record.health = Some(message.clone());
-            let allowed = record.health_check.timeout;
-            if elapsed(since, now) > Duration::from_secs(allowed) {
-                Assessment::Dead(Death::from_reason(&FailureReason::Unhealthy { message, seconds: allowed }))
-            } else {
-                Assessment::NotReady
-            }
-        }
-        Ok(_) => {
-            let running = record.running_at.map_or(Duration::MAX, |since| elapsed(since, now));
-            if record.ready_at.is_none() && running < min_ready_time(ctx, record) {
-                return Assessment::NotReady;
-            }
-            if record.ready_at.is_none() {
-                let addresses = record.addresses.clone();
-                events.push(EventKind::NodeCreated { node_id, node_name, addresses });
-                record.ready_at = Some(now);
-            } else if record.state != InstanceState::Ready {
-                events.push(EventKind::NodeHealth { node_id, node_name, healthy: true, message: String::new() });
-            }
-            record.set_state(InstanceState::Ready, now);
-            (record.health, record.failing_since) = (None, None);
-            Assessment::Ready
-        }
-    }
-}
-
-/// Runs the health checks in order, up to the first that does not pass. A fault means that a section is unusable.
-async fn check(ctx: &Arc<RunContext>, desired: &DesiredState, record: &InstanceRecord) -> Result<Health, Fault> {
-    let template_data = match record.health_check.checks.is_empty() {
-        true => return Ok(Health::Healthy),
-        false => context::check_data(&ctx.id, desired, record),
+    let event = match (record.ready_at, record.state) {
+        (None, _) => Some(EventKind::NodeCreated { node_id, node_name, addresses: record.addresses.clone() }),
+        (Some(_), InstanceState::Ready) => None,
+        (Some(_), _) => Some(EventKind::NodeHealth { node_id, node_name, healthy: true, message: String::new() }),
     };
-    for (keyword, section) in &record.health_check.checks {
-        let Some(checker) = ctx.plugins.health_checker(keyword) else {
-            let message = format!("there is no health checker for {keyword:?}");
-            return Err(Fault::new(Reaction::GiveUp, "engine.no-plugin", message));
-        };
-        let target = HealthTarget {
-            context: ctx.call_context(&record.node, ctx.settings.query_timeout),
-            section: Arc::new(section.clone()),
-            addresses: record.addresses.clone(),
-            node_name: record.node.clone(),
-            instance_id: record.id.clone(),
-            template_data: template_data.clone(),
-        };
-        match checker.check(&target).await {
-            Ok(result) if result.verdict == Verdict::Healthy => {}
-            Ok(result) => return Ok(Health::Unhealthy(result.verdict, result.reason)),
-            Err(fault) if is_retryable(&fault) => return Ok(Health::Unhealthy(Verdict::CannotTell, fault.message)),
-            Err(fault) => return Err(fault),
-        }
-    }
-    Ok(Health::Healthy)
-}
-
-async fn observe(ctx: &Arc<RunContext>, record: &InstanceRecord) -> Result<ObservedMachine, Fault> {
-    let driver = calls::driver_for(ctx, record)?;
-    let Some(handle) = &record.handle else {
-        return Err(Fault::new(Reaction::Retry, "engine.no-handle", "the machine of this instance is not known"));
-    };
-    let answer = ctx.batcher.observe(&driver, &ctx.query_scope(record), handle).await;
-    gone_if_not_found(answer, handle)
-}
-
-/// Converts a `not-found` fault to an observation of a machine that is gone.
-pub(super) fn gone_if_not_found(
-    answer: Result<ObservedMachine, Fault>,
-    handle: &Handle,
-) -> Result<ObservedMachine, Fault> {
-    match answer {
-        Err(fault) if fault.reaction == Reaction::NotFound => Ok(ObservedMachine {
-            handle: handle.clone(),
-            phase: Phase::Gone,
-            addresses: Vec::new(),
-            attributes: Vec::new(),
-            message: None,
-        }),
-        answer => answer,
-    }
-}
-
-/// Returns whether the same query may succeed later. A query changes nothing, so a lost answer is no unresolved outcome.
-fn is_retryable(fault: &Fault) -> bool {
-    matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome | Reaction::NoCapacity)
-}
-
-fn machine_failure(change: &str, record: &InstanceRecord) -> FailureReason {
-    FailureReason::Machine { what: change.into(), message: record.message.clone() }
-}
-
-/// Returns the elapsed time; zero if the clock was set back.
-pub(crate) fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+    record.ready_at.get_or_insert(now);
+    record.set_state(InstanceState::Ready, now);
+    (record.health, record.failing_since, record.message, record.unobserved) = (None, None, None, None);
+    event
 }

@@ -11,8 +11,9 @@ use futures::{StreamExt, stream};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use super::assessment::{Assessment, assess};
 use super::batcher::retry_if_ambiguous;
-use super::readiness::{Assessment, assess, gone_if_not_found, is_newly_dead};
+use super::observation::{gone_if_not_found, is_newly_dead};
 use super::{DesiredState, RunContext, TaskError, calls};
 use crate::event::EventKind;
 use crate::ports::{Fault, ObservedMachine, Phase, Reaction};

@@ -28,7 +28,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::act::{Limiters, MonotonicTime, RunContext};
+use crate::act::{Limiters, MonotonicTime, RunContext, Services};
 use crate::error::{EngineError, NodeFailure};
 use crate::event::{Event, StoredEvent};
 use crate::lease::InfrastructureLease;
@@ -381,7 +381,12 @@ impl Engine {
         cancel: CancellationToken,
         monotonic: Arc<MonotonicTime>,
     ) -> Arc<RunContext> {
-        let (plugins, clock, settings) = (self.plugins.clone(), self.clock.clone(), self.settings.clone());
-        RunContext::new(id, plugins, clock, settings, lease, cancel, monotonic, self.limiters.clone())
+        let services = Services {
+            plugins: self.plugins.clone(),
+            clock: self.clock.clone(),
+            settings: self.settings.clone(),
+            limiters: self.limiters.clone(),
+        };
+        RunContext::new(id, services, lease, cancel, monotonic)
     }
 }

@@ -150,6 +150,13 @@ pub enum Phase {
     Unknown,
 }
 
+impl Phase {
+    /// Returns whether the machine does not run any more.
+    pub(crate) fn is_dead(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed | Self::Gone)
+    }
+}
+
 /// An address of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
