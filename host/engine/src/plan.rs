@@ -176,56 +176,82 @@ fn plan_node<'a>(
             false => obsolete.push(old),
         }
     }
-    let keyword = |resource: &Value| section_type(resource).map(str::to_owned);
-    let drivers = desired.candidates(node).filter_map(|(_, found)| keyword(&found.resource)).collect::<IndexSet<_>>();
-    let on = |kind, instance: Option<&InstanceRecord>| match instance {
-        Some(record) if kind != ActionKind::Replace => vec![record.driver().to_owned()],
-        _ => drivers.iter().cloned().collect(),
-    };
-    let action = |kind, instance: Option<&InstanceRecord>, reason: &str| Action {
-        kind,
-        node: node.name.clone(),
-        count: 1,
-        instance: instance.map(|record| record.id.clone()),
-        on: on(kind, instance),
-        reason: reason.into(),
-        after: node.depends_on.clone(),
-        changed: Vec::new(),
-        stale: Vec::new(),
-    };
-    let check = |record: &InstanceRecord, may_replace: bool| match drift.by_instance.get(record.id.as_str()) {
-        None => action(ActionKind::Check, Some(record), "it exists"),
-        Some(difference) => {
-            let kind =
-                if difference.is_rolled_out && may_replace { ActionKind::ReplaceDrifted } else { ActionKind::Check };
-            let (changed, stale) = (difference.changed.clone(), difference.stale.clone());
-            Action { changed, stale, ..action(kind, Some(record), &difference.reason()) }
-        }
-    };
+    let step = NodeSteps::new(desired, node, drift);
     for (index, record) in alive.iter().copied().enumerate() {
         if index >= target {
             removals.push((record, "the node has more instances than its target"));
         } else if record.was_ready() {
-            actions.push(check(record, true));
+            actions.push(step.check(record, Drifted::MayBeReplaced));
         } else {
-            actions.push(action(ActionKind::Resume, Some(record), "an earlier run did not finish it"));
+            actions.push(step.action(ActionKind::Resume, Some(record), "an earlier run did not finish it"));
         }
     }
     // It serves until its replacement is ready.
-    actions.extend(serving.into_iter().map(|old| check(old, false)));
+    actions.extend(serving.into_iter().map(|old| step.check(old, Drifted::Stays)));
     removals.extend(obsolete.into_iter().map(|old| (old, "another instance has taken its place")));
     let missing = target.saturating_sub(alive.len() + under_way);
     let replaced = dead.len().min(missing);
     let rest = dead.split_off(replaced);
     for record in dead {
-        actions.push(action(ActionKind::Replace, Some(record), record.message.as_deref().unwrap_or("it failed")));
+        actions.push(step.action(ActionKind::Replace, Some(record), record.message.as_deref().unwrap_or("it failed")));
     }
     // One action with a count, so that no plan is larger than the description and the records together.
     if let Some(count) = u32::try_from(missing - replaced).ok().filter(|count| *count > 0) {
         let reason = if count == 1 { "it does not exist" } else { "they do not exist" };
-        actions.push(Action { count, ..action(ActionKind::Create, None, reason) });
+        actions.push(Action { count, ..step.action(ActionKind::Create, None, reason) });
     }
     removals.extend(rest.into_iter().map(|record| (record, "it is dead, and the node has enough other instances")));
+}
+
+/// The steps that a plan may contain for one node.
+struct NodeSteps<'a> {
+    node: &'a Node,
+    drift: &'a DriftReport<'a>,
+    /// Keywords of the drivers that a new instance may get.
+    drivers: IndexSet<String>,
+}
+
+/// The treatment of a drifted instance that is selected for replacement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Drifted {
+    MayBeReplaced,
+    Stays,
+}
+
+impl<'a> NodeSteps<'a> {
+    fn new(desired: &Infrastructure, node: &'a Node, drift: &'a DriftReport<'a>) -> Self {
+        let keyword = |resource: &Value| section_type(resource).map(str::to_owned);
+        let drivers = desired.candidates(node).filter_map(|(_, found)| keyword(&found.resource)).collect();
+        Self { node, drift, drivers }
+    }
+
+    fn action(&self, kind: ActionKind, instance: Option<&InstanceRecord>, reason: &str) -> Action {
+        Action {
+            kind,
+            node: self.node.name.clone(),
+            count: 1,
+            instance: instance.map(|record| record.id.clone()),
+            on: match instance {
+                Some(record) if kind != ActionKind::Replace => vec![record.driver().to_owned()],
+                _ => self.drivers.iter().cloned().collect(),
+            },
+            reason: reason.into(),
+            after: self.node.depends_on.clone(),
+            changed: Vec::new(),
+            stale: Vec::new(),
+        }
+    }
+
+    /// Returns the step of a healthy instance: a check, or a replacement if it has drifted.
+    fn check(&self, record: &InstanceRecord, drifted: Drifted) -> Action {
+        let Some(difference) = self.drift.by_instance.get(record.id.as_str()) else {
+            return self.action(ActionKind::Check, Some(record), "it exists");
+        };
+        let is_replaced = difference.is_rolled_out && drifted == Drifted::MayBeReplaced;
+        let kind = if is_replaced { ActionKind::ReplaceDrifted } else { ActionKind::Check };
+        let (changed, stale) = (difference.changed.clone(), difference.stale.clone());
+        Action { changed, stale, ..self.action(kind, Some(record), &difference.reason()) }
+    }
 }
 
 /// Returns the instances that have a replacement, by id: the id of the replacement, and the instance itself.

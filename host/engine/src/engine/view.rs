@@ -73,11 +73,10 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
         load_record(store, &keys::infrastructure(id)).await?.ok_or_else(unknown)?;
     let desired: Option<DesiredRecord> = load_record(store, &keys::desired(id)).await?;
     let owner: Option<OwnerRecord> = load_record(store, &keys::owner(id)).await?;
-    let mut by_node = IndexMap::<String, Vec<InstanceStatus>>::new();
     let records = load_instances(store, id).await?;
     let described = desired.as_ref().map(|desired| &desired.infrastructure);
     let targets = expected_targets_of(store, id, described, &records).await?;
-    let mut failing = load_failing(store, id).await?;
+    let failing = load_failing(store, id).await?;
     let inputs = StateInputs {
         id,
         recorded: &infrastructure,
@@ -87,30 +86,50 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
         failing: &failing,
     };
     let (state, message) = derive_state(&inputs, records.iter());
+    let nodes = node_statuses(described, &targets, failing, records);
+    Ok(Status {
+        id: id.into(),
+        name: infrastructure.name,
+        state,
+        message,
+        suspended: store.get(&keys::suspended(id)).await?.is_some(),
+        owner: owner.map(|record| record.owner),
+        created: infrastructure.created,
+        nodes,
+    })
+}
+
+/// Returns the status of every described node, and of others that still have instances.
+fn node_statuses(
+    described: Option<&Infrastructure>,
+    targets: &Targets,
+    mut failing: FailingNodes,
+    records: Vec<InstanceRecord>,
+) -> Vec<NodeStatus> {
     let mut alive = HashMap::<String, usize>::new();
     for record in records.iter().filter(|record| !record.is_dead()) {
         *alive.entry(record.node.clone()).or_default() += 1;
     }
-    let differences =
-        desired.as_ref().map(|desired| drift_by_instance(&desired.infrastructure, &records)).unwrap_or_default();
+    let differences = described.map(|described| drift_by_instance(described, &records)).unwrap_or_default();
+    let mut by_node = IndexMap::<String, Vec<InstanceStatus>>::new();
     for record in records {
         let (changed, stale) = differences.get(&record.id).cloned().unwrap_or_default();
         let node = record.node.clone();
         by_node.entry(node).or_default().push(InstanceStatus { changed, stale, ..instance_status(record) });
     }
-    let described = desired.map(|desired| desired.infrastructure.nodes).unwrap_or_default();
+    let described = described.map(|described| described.nodes.as_slice()).unwrap_or_default();
     let mut nodes: Vec<_> = described
-        .into_iter()
+        .iter()
         .map(|node| {
             let instances = by_node.get_mut(&node.name).map(std::mem::take).unwrap_or_default();
             let alive = alive.get(&node.name).copied().unwrap_or_default();
-            let target = target_count(&node, targets.get(&node.name), alive);
+            let target = target_count(node, targets.get(&node.name), alive);
             let failing = failing.remove(&node.name).map(failing_status);
             let (min, max) = (node.scaling.min, node.scaling.max.max(node.scaling.min));
             NodeStatus {
-                name: node.name,
-                node_type: node.node_type,
-                depends_on: node.depends_on,
+                name: node.name.clone(),
+                node_type: node.node_type.clone(),
+                depends_on: node.depends_on.clone(),
                 target,
                 min,
                 max,
@@ -130,16 +149,7 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
         instances,
         failing: None,
     }));
-    Ok(Status {
-        id: id.into(),
-        name: infrastructure.name,
-        state,
-        message,
-        suspended: store.get(&keys::suspended(id)).await?.is_some(),
-        owner: owner.map(|record| record.owner),
-        created: infrastructure.created,
-        nodes,
-    })
+    nodes
 }
 
 fn failing_status(record: FailingRecord) -> FailingNode {
