@@ -142,7 +142,6 @@ const LONGER: &[(&str, &str)] = &[
     ("host/cli/src/args.rs", "every command with its help"),
     ("host/cli/src/failure.rs", "every failure with its exit status and help"),
     ("host/cli/src/report/progress.rs: apply", "one arm for each event"),
-    ("host/engine/src/engine/maintain/reconciler.rs", "to be split into survey, decision and loop"),
     ("host/engine/src/testing/cloud.rs", "one simulated cloud"),
     ("host/engine/tests/maintain.rs", "tests of one loop"),
     ("host/engine/tests/simulation.rs: step", "one arm for each thing that may happen"),

@@ -80,13 +80,13 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "change an instance of another job",
         file: "engine/maintain/decide.rs",
-        from: "situation.records.values().filter(|record| !situation.claims.has(&record.id));",
-        to: "situation.records.values();",
+        from: "situation.observed.records.values().filter(|record| !situation.claims.has(&record.id));",
+        to: "situation.observed.records.values();",
     },
     Mutant {
         name: "roll out nothing",
         file: "engine/rollout.rs",
-        from: "        let plan = plan(&self.desired.infrastructure, &load_instances(store, self.id).await?, &options);",
+        from: "        let plan = plan(&self.desired.infrastructure, &load_instances(store, self.owned.id).await?, &options);",
         to: "        let plan = plan(&self.desired.infrastructure, &[], &options);",
     },
     Mutant {

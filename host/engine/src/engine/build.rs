@@ -1,6 +1,6 @@
 //! The build of an infrastructure: from the description to ready nodes, or back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -8,14 +8,15 @@ use uuid::Uuid;
 
 use super::existing::put;
 use super::infrastructure::{join_leftovers, set_state};
+use super::owned::OwnedInfrastructure;
 use super::removal::{RemovalReport, remove_all};
+use super::task_specs::task_specs;
 use super::{Engine, check, owner_requests, retention, scale, view};
-use crate::act::{Death, DesiredState, EntryPoint, leftover};
-use crate::dispatch::{BringUp, BringUpOutcome, FailurePolicy, RunEnd, TaskSpec, bring_up, tear_down};
+use crate::act::{DesiredState, EntryPoint, leftover};
+use crate::dispatch::{BringUp, BringUpOutcome, FailurePolicy, RunEnd, bring_up, tear_down};
 use crate::error::EngineError;
 use crate::event::EventKind;
-use crate::lease::InfrastructureLease;
-use crate::plan::{ActionKind, Plan, PlanOptions, Rollout, Targets, plan, superseded_by_ready};
+use crate::plan::{PlanOptions, Rollout, Targets, plan, superseded_by_ready};
 use crate::ports::Write;
 use crate::request::{BuildRequest, OnFailure, RunHandle, StopSignal};
 use crate::state::{
@@ -34,7 +35,12 @@ pub(super) async fn build(engine: &Engine, request: BuildRequest, run: RunHandle
         lease.known_instances.skip_comparison();
     }
     let desired = Arc::new(DesiredState::new(request.infrastructure));
-    let build = Build { engine, id: &id, lease: &lease, desired, rollout: request.rollout, stop: run.stop };
+    let build = Build {
+        owned: OwnedInfrastructure { engine, id: &id, lease: &lease },
+        desired,
+        rollout: request.rollout,
+        stop: run.stop,
+    };
     let outcome = build.run(request.on_failure).await;
     lease.revoke().await;
     outcome?;
@@ -42,37 +48,34 @@ pub(super) async fn build(engine: &Engine, request: BuildRequest, run: RunHandle
 }
 
 pub(super) struct Build<'a> {
-    pub(super) engine: &'a Engine,
-    pub(super) id: &'a str,
-    pub(super) lease: &'a InfrastructureLease,
+    pub(super) owned: OwnedInfrastructure<'a>,
     pub(super) desired: Arc<DesiredState>,
     pub(super) rollout: Rollout,
     pub(super) stop: StopSignal,
 }
 
 impl Build<'_> {
-    #[tracing::instrument(name = "build", level = "debug", skip_all, fields(infrastructure = self.id))]
+    #[tracing::instrument(name = "build", level = "debug", skip_all, fields(infrastructure = self.owned.id))]
     async fn run(&self, on_failure: OnFailure) -> Result<(), EngineError> {
-        let store = &*self.engine.store;
+        let store = &*self.owned.engine.store;
         let now = PreviousRecord {
-            infrastructure: load_record(store, &keys::infrastructure(self.id)).await?,
-            desired: load_record(store, &keys::desired(self.id))
+            infrastructure: load_record(store, &keys::infrastructure(self.owned.id)).await?,
+            desired: load_record(store, &keys::desired(self.owned.id))
                 .await?
                 .map(|record: DesiredRecord| record.infrastructure),
         };
         // A change that was begun and has not succeeded: a failure rolls back to the state before it.
-        let previous: Option<PreviousRecord> = load_record(store, &keys::previous(self.id)).await?;
+        let previous: Option<PreviousRecord> = load_record(store, &keys::previous(self.owned.id)).await?;
         let before = previous.unwrap_or_else(|| now.clone());
-        let mut actual = load_instances(store, self.id).await?;
+        let mut actual = load_instances(store, self.owned.id).await?;
         self.record_desired(&now, &before, &mut actual).await?;
-        owner_requests::sync_suspended(self.engine, self.lease, self.id).await?;
+        owner_requests::sync_suspended(self.owned).await?;
         let infrastructure = &self.desired.infrastructure;
-        let targets =
-            scale::apply_requests(self.engine, self.lease, self.id, infrastructure, || actual.clone()).await?;
-        check::instances(&infrastructure.nodes, &targets, self.engine.settings.instance_limits)?;
+        let targets = scale::apply_requests(self.owned, infrastructure, || actual.clone()).await?;
+        check::instances(&infrastructure.nodes, &targets, self.owned.engine.settings.instance_limits)?;
         let plan =
             plan(infrastructure, &actual, &PlanOptions { rollout: self.rollout, ..PlanOptions::for_targets(&targets) });
-        self.lease.journal.emit(EventKind::Planned { plan: plan.clone() });
+        self.owned.lease.journal.emit(EventKind::Planned { plan: plan.clone() });
 
         let (tasks, surplus) = task_specs(&plan, &self.desired, actual);
         let of_this_build = tasks.iter().flat_map(|task| match &task.entry_point {
@@ -84,8 +87,8 @@ impl Build<'_> {
         let policy =
             if on_failure == OnFailure::Rollback { FailurePolicy::AbortAll } else { FailurePolicy::FinishStarted };
         let job = BringUp { tasks, already_ready: Vec::new(), on_failure: policy, replace_at_once: usize::MAX };
-        let ctx = self.engine.run_context(self.id, self.lease, CancellationToken::new());
-        let brought_up = bring_up(&ctx, &self.desired, job, &self.stop, &self.lease.lost).await;
+        let ctx = self.owned.run_context(CancellationToken::new());
+        let brought_up = bring_up(&ctx, &self.desired, job, &self.stop, &self.owned.lease.lost).await;
         match &brought_up.end {
             RunEnd::Done if brought_up.failures.is_empty() => self.finish(surplus, &targets).await,
             RunEnd::Done | RunEnd::Stopped if on_failure == OnFailure::Rollback => {
@@ -95,7 +98,7 @@ impl Build<'_> {
             RunEnd::Aborted => {
                 Err(EngineError::Stopped { rolled_back: false, left: self.unfinished(&of_this_build).await? })
             }
-            RunEnd::JournalFailed(error) => Err(error.clone().into_error(self.id)),
+            RunEnd::JournalFailed(error) => Err(error.clone().into_error(self.owned.id)),
         }
     }
 
@@ -116,39 +119,39 @@ impl Build<'_> {
             name: String::new(),
             state: InfrastructureState::Building,
             message: None,
-            created: self.engine.clock.now(),
+            created: self.owned.engine.clock.now(),
         };
         let mut record = now.infrastructure.clone().unwrap_or_else(new);
         record.set_state(InfrastructureState::Building);
         record.name.clone_from(&infrastructure.name);
         record.message = None;
         let mut writes = vec![
-            put(keys::desired(self.id), encode(desired)?),
-            put(keys::infrastructure(self.id), encode(record)?),
-            put(keys::previous(self.id), encode(before)?),
+            put(keys::desired(self.owned.id), encode(desired)?),
+            put(keys::infrastructure(self.owned.id), encode(record)?),
+            put(keys::previous(self.owned.id), encode(before)?),
         ];
         // Existing instances are removed in the order of the current description.
         for record in actual {
             let node = self.desired.index(&record.node).and_then(|index| self.desired.node(index));
             if let Some(node) = node.filter(|node| node.depends_on != record.depends_on) {
                 record.depends_on.clone_from(&node.depends_on);
-                writes.push(put(keys::instance(self.id, &record.id), encode(&*record)?));
+                writes.push(put(keys::instance(self.owned.id, &record.id), encode(&*record)?));
             }
         }
-        self.write(writes, vec![event]).await
+        self.owned.write(writes, vec![event]).await
     }
 
     /// Removes the surplus and rolls out, once every node is ready.
     async fn finish(&self, mut surplus: Vec<InstanceRecord>, targets: &Targets) -> Result<(), EngineError> {
         // A replacement that an earlier run began may have become ready only now: the instance that it replaces is
         // removed.
-        let replaced = superseded_by_ready(load_instances(&*self.engine.store, self.id).await?);
+        let replaced = superseded_by_ready(load_instances(&*self.owned.engine.store, self.owned.id).await?);
         surplus.retain(|record| replaced.iter().all(|other| other.id != record.id));
         surplus.extend(replaced);
-        let ctx = self.engine.run_context(self.id, self.lease, CancellationToken::new());
-        let torn_down = tear_down(&ctx, surplus, &self.stop, &self.lease.lost).await;
+        let ctx = self.owned.run_context(CancellationToken::new());
+        let torn_down = tear_down(&ctx, surplus, &self.stop, &self.owned.lease.lost).await;
         if let RunEnd::JournalFailed(error) = torn_down.end {
-            return Err(error.into_error(self.id));
+            return Err(error.into_error(self.owned.id));
         }
         // The surplus goes first, so that no new instance refers to it.
         self.roll_out(targets).await?;
@@ -164,7 +167,7 @@ impl Build<'_> {
     async fn keep_for_inspection(&self, brought_up: BringUpOutcome) -> Result<(), EngineError> {
         let message = brought_up.failures.first().map_or_else(|| "stopped".to_owned(), ToString::to_string);
         self.set_state(InfrastructureState::Degraded, Some(message), Vec::new()).await?;
-        let left = load_instances(&*self.engine.store, self.id).await?;
+        let left = load_instances(&*self.owned.engine.store, self.owned.id).await?;
         let left = left.iter().map(|record| leftover(record, format!("kept: {}", record.state))).collect();
         Err(build_error(brought_up, false, left))
     }
@@ -176,19 +179,19 @@ impl Build<'_> {
         of_this_build: &HashSet<String>,
         brought_up: BringUpOutcome,
     ) -> Result<(), EngineError> {
-        let store = &*self.engine.store;
+        let store = &*self.owned.engine.store;
         // The records in the store are the most recent ones.
-        let (gone, stay): (Vec<_>, Vec<_>) = load_instances(store, self.id)
+        let (gone, stay): (Vec<_>, Vec<_>) = load_instances(store, self.owned.id)
             .await?
             .into_iter()
             .partition(|record| of_this_build.contains(&record.id) || record.ready_at.is_none());
-        self.write(Vec::new(), vec![EventKind::RollingBack { instances: gone.len() }]).await?;
+        self.owned.write(Vec::new(), vec![EventKind::RollingBack { instances: gone.len() }]).await?;
         // Only a second request to stop cancels the rollback.
         let stop = StopSignal { graceful: CancellationToken::new(), immediate: self.stop.immediate.clone() };
-        let ctx = self.engine.run_context(self.id, self.lease, self.stop.immediate.child_token());
-        let RemovalReport { tear_down: torn_down, .. } = remove_all(&ctx, gone, &stop, &self.lease.lost).await;
+        let ctx = self.owned.run_context(self.stop.immediate.child_token());
+        let RemovalReport { tear_down: torn_down, .. } = remove_all(&ctx, gone, &stop, &self.owned.lease.lost).await;
         match torn_down.end {
-            RunEnd::JournalFailed(error) => return Err(error.into_error(self.id)),
+            RunEnd::JournalFailed(error) => return Err(error.into_error(self.owned.id)),
             RunEnd::Aborted => {
                 return Err(EngineError::Stopped { rolled_back: false, left: self.unfinished(of_this_build).await? });
             }
@@ -201,30 +204,35 @@ impl Build<'_> {
             !matches!(record.state, InfrastructureState::Building | InfrastructureState::Destroying)
         };
         if nothing_stays && !before.infrastructure.as_ref().is_some_and(was_something) {
-            let kept = retention::retain(self.engine, self.id).await?;
-            self.lease.journal.delete_infrastructure(kept).await.map_err(|error| error.into_error(self.id))?;
+            let kept = retention::retain(self.owned.engine, self.owned.id).await?;
+            self.owned
+                .lease
+                .journal
+                .delete_infrastructure(kept)
+                .await
+                .map_err(|error| error.into_error(self.owned.id))?;
             return Err(build_error(brought_up, true, left));
         }
         if let Some(desired) = &before.desired {
             // The previous description is the desired state again; its instances still exist.
             let desired = DesiredRecord { infrastructure: desired.clone() };
-            let mut writes = vec![put(keys::desired(self.id), encode(desired)?)];
-            writes.push(Write::Delete { key: keys::previous(self.id) });
+            let mut writes = vec![put(keys::desired(self.owned.id), encode(desired)?)];
+            writes.push(Write::Delete { key: keys::previous(self.owned.id) });
             if let Some(infrastructure) = &before.infrastructure {
-                writes.push(put(keys::infrastructure(self.id), encode(infrastructure)?));
+                writes.push(put(keys::infrastructure(self.owned.id), encode(infrastructure)?));
             }
-            self.write(writes, vec![EventKind::InfraUpdated]).await?;
+            self.owned.write(writes, vec![EventKind::InfraUpdated]).await?;
         }
         // What a removal has left is still to go: nobody asked for it again but this build.
         let was_destroying = |record: &InfrastructureRecord| record.state == InfrastructureState::Destroying;
         if before.infrastructure.as_ref().is_some_and(was_destroying) {
-            let left = load_instances(store, self.id).await?.len();
+            let left = load_instances(store, self.owned.id).await?.len();
             let message = format!("not removed: {left} of its instances");
             self.set_state(InfrastructureState::Destroying, Some(message), Vec::new()).await?;
         } else if !left.is_empty() {
             let message = format!("not removed: {}", join_leftovers(&left));
             self.set_state(InfrastructureState::Degraded, Some(message), Vec::new()).await?;
-        } else if !view::status(store, self.id).await?.is_ready() {
+        } else if !view::status(store, self.owned.id).await?.is_ready() {
             let message = brought_up.failures.first().map_or_else(|| "stopped".to_owned(), ToString::to_string);
             self.set_state(InfrastructureState::Degraded, Some(message), Vec::new()).await?;
         }
@@ -232,7 +240,7 @@ impl Build<'_> {
     }
 
     pub(super) async fn unfinished(&self, of_this_build: &HashSet<String>) -> Result<Vec<Leftover>, EngineError> {
-        let records = load_instances(&*self.engine.store, self.id).await?;
+        let records = load_instances(&*self.owned.engine.store, self.owned.id).await?;
         let unfinished =
             records.iter().filter(|record| of_this_build.contains(&record.id) || record.ready_at.is_none());
         Ok(unfinished.map(|record| leftover(record, format!("left {} when stopped", record.state))).collect())
@@ -244,49 +252,8 @@ impl Build<'_> {
         message: Option<String>,
         events: Vec<EventKind>,
     ) -> Result<(), EngineError> {
-        set_state(self.engine, self.lease, self.id, state, message, events).await
+        set_state(self.owned, state, message, events).await
     }
-
-    pub(super) async fn write(&self, writes: Vec<Write>, events: Vec<EventKind>) -> Result<(), EngineError> {
-        self.lease.journal.write(writes, events).await.map_err(|error| error.into_error(self.id))
-    }
-}
-
-/// Converts a plan into the tasks that bring instances up, and the surplus to remove.
-pub(super) fn task_specs(
-    plan: &Plan,
-    desired: &DesiredState,
-    actual: Vec<InstanceRecord>,
-) -> (Vec<TaskSpec>, Vec<InstanceRecord>) {
-    // An instance whose replacement is being created is left alone: it is removed when the replacement is ready.
-    let alive = actual.iter().filter(|record| !record.is_dead());
-    let superseded: HashSet<_> = alive.filter_map(|record| record.replaces.clone()).collect();
-    let mut records: HashMap<_, _> = actual.into_iter().map(|record| (record.id.clone(), record)).collect();
-    let (mut tasks, mut surplus) = (Vec::new(), Vec::new());
-    for action in &plan.actions {
-        let record = action.instance.as_ref().and_then(|instance| records.remove(instance));
-        let entry_point = match (action.kind, record) {
-            (ActionKind::Destroy, Some(record)) => {
-                surplus.push(record);
-                continue;
-            }
-            (ActionKind::Create, _) => EntryPoint::New,
-            (ActionKind::Resume, Some(record)) => EntryPoint::Resume(record),
-            (ActionKind::Check, Some(record)) if superseded.contains(&record.id) => continue,
-            // A drifted instance is checked first: if it is dead, it is replaced anyway.
-            (ActionKind::Check | ActionKind::ReplaceDrifted, Some(record)) => EntryPoint::Check(record),
-            (ActionKind::Replace, Some(record)) => {
-                EntryPoint::Replace(record, Death { reason: action.reason.clone(), vanished: false })
-            }
-            // Not reached: the plan was computed from these records.
-            (_, None) => continue,
-        };
-        let Some(node) = desired.index(&action.node) else { continue };
-        let mut push = |entry_point| tasks.push(TaskSpec { node, entry_point, id: Uuid::now_v7().to_string() });
-        (1..action.count).for_each(|_| push(EntryPoint::New));
-        push(entry_point);
-    }
-    (tasks, surplus)
 }
 
 pub(super) fn build_error(brought_up: BringUpOutcome, rolled_back: bool, left: Vec<Leftover>) -> EngineError {

@@ -4,12 +4,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::existing::load_existing;
 use super::infrastructure::{join_leftovers, set_state};
+use super::owned::OwnedInfrastructure;
 use super::removal::{RemovalReport, remove_all};
 use super::{Engine, check};
 use crate::act::leftover;
 use crate::dispatch::RunEnd;
 use crate::error::EngineError;
-use crate::lease::InfrastructureLease;
 use crate::request::{RunHandle, StopSignal};
 use crate::state::load_instances;
 use crate::status::{DestroyReport, InfrastructureState};
@@ -18,22 +18,18 @@ pub(super) async fn destroy(engine: &Engine, id: &str, run: RunHandle) -> Result
     check::id(id)?;
     load_existing(engine, id).await?;
     let lease = engine.acquire_lease(id, run.events).await?;
-    let outcome = destroy_owned(engine, id, &lease, &run.stop).await;
+    let outcome = destroy_owned(OwnedInfrastructure { engine, id, lease: &lease }, &run.stop).await;
     lease.revoke().await;
     outcome
 }
 
-#[tracing::instrument(name = "destroy", level = "debug", skip_all, fields(infrastructure = id))]
-async fn destroy_owned(
-    engine: &Engine,
-    id: &str,
-    lease: &InfrastructureLease,
-    stop: &StopSignal,
-) -> Result<DestroyReport, EngineError> {
+#[tracing::instrument(name = "destroy", level = "debug", skip_all, fields(infrastructure = owned.id))]
+async fn destroy_owned(owned: OwnedInfrastructure<'_>, stop: &StopSignal) -> Result<DestroyReport, EngineError> {
+    let OwnedInfrastructure { engine, id, lease } = owned;
     // Read before anything is written: a record that can't be read ends the removal here.
     let records = load_instances(&*engine.store, id).await?;
-    set_state(engine, lease, id, InfrastructureState::Destroying, None, Vec::new()).await?;
-    let ctx = engine.run_context(id, lease, CancellationToken::new());
+    set_state(owned, InfrastructureState::Destroying, None, Vec::new()).await?;
+    let ctx = owned.run_context(CancellationToken::new());
     let RemovalReport { tear_down, orphans, unconfirmed } = remove_all(&ctx, records, stop, &lease.lost).await;
     match tear_down.end {
         RunEnd::JournalFailed(error) => return Err(error.into_error(id)),
@@ -48,7 +44,7 @@ async fn destroy_owned(
         lease.journal.delete_infrastructure(Vec::new()).await.map_err(|error| error.into_error(id))?;
     } else {
         let message = format!("not removed: {}", join_leftovers(&tear_down.left));
-        set_state(engine, lease, id, InfrastructureState::Destroying, Some(message), Vec::new()).await?;
+        set_state(owned, InfrastructureState::Destroying, Some(message), Vec::new()).await?;
     }
     Ok(DestroyReport { id: id.into(), removed: tear_down.removed, left: tear_down.left, orphans, unconfirmed })
 }

@@ -1,10 +1,10 @@
 //! An infrastructure's own record: its existence and its state.
 
 use super::existing::put;
-use super::{Engine, view};
+use super::owned::OwnedInfrastructure;
+use super::view;
 use crate::error::EngineError;
 use crate::event::EventKind;
-use crate::lease::InfrastructureLease;
 use crate::ports::Write;
 use crate::state::{InfrastructureRecord, encode, keys, load_record};
 use crate::status::{InfrastructureState, Leftover};
@@ -12,13 +12,12 @@ use crate::status::{InfrastructureState, Leftover};
 /// Writes an infrastructure's new state. At the end of a run that is the state that its records derive, not the one
 /// given.
 pub(super) async fn set_state(
-    engine: &Engine,
-    lease: &InfrastructureLease,
-    id: &str,
+    owned: OwnedInfrastructure<'_>,
     state: InfrastructureState,
     message: Option<String>,
     events: Vec<EventKind>,
 ) -> Result<(), EngineError> {
+    let OwnedInfrastructure { engine, id, .. } = owned;
     let key = keys::infrastructure(id);
     let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
     let record: InfrastructureRecord = load_record(&*engine.store, &key).await?.ok_or_else(unknown)?;
@@ -42,7 +41,7 @@ pub(super) async fn set_state(
         }
     }
     writes.push(put(key, encode(record)?));
-    lease.journal.write(writes, events).await.map_err(|error| error.into_error(id))
+    owned.write(writes, events).await
 }
 
 /// Returns all leftovers in one line.

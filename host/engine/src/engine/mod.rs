@@ -12,12 +12,14 @@ mod forget;
 mod infrastructure;
 mod maintain;
 mod orphans;
+mod owned;
 mod owner_requests;
 mod preview;
 mod removal;
 mod retention;
 mod rollout;
 mod scale;
+mod task_specs;
 mod view;
 
 use std::sync::Arc;

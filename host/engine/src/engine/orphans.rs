@@ -8,10 +8,10 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::owned::OwnedInfrastructure;
 use super::{Engine, check};
 use crate::act::list_labelled;
 use crate::error::{EngineError, FailureReason, NodeFailure};
-use crate::lease::InfrastructureLease;
 use crate::ports::{CallContext, CallScope, Phase, Reaction};
 use crate::state::load_instances;
 use crate::status::Orphan;
@@ -26,28 +26,26 @@ pub(super) async fn sweep(
     check::id(id)?;
     // With the lease: an owner that creates machines now would have records of them only soon.
     let (events, _) = mpsc::unbounded_channel();
-    let lease =
-        InfrastructureLease::acquire(id, engine.store.clone(), engine.clock.clone(), &engine.settings, events).await?;
+    let lease = engine.acquire_lease(id, events).await?;
     let outcome = tokio::select! {
         biased;
         () = lease.lost.cancelled() => Err(EngineError::LeaseLost { id: id.into() }),
-        outcome = sweep_owned(engine, id, &lease, sections, remove) => outcome,
+        outcome = sweep_owned(OwnedInfrastructure { engine, id, lease: &lease }, sections, remove) => outcome,
     };
     lease.revoke().await;
     outcome
 }
 
 async fn sweep_owned(
-    engine: &Engine,
-    id: &str,
-    lease: &InfrastructureLease,
+    owned: OwnedInfrastructure<'_>,
     sections: &[Value],
     remove: bool,
 ) -> Result<Vec<Orphan>, EngineError> {
+    let OwnedInfrastructure { engine, id, .. } = owned;
     let known: HashSet<_> = load_instances(&*engine.store, id).await?.into_iter().map(|record| record.id).collect();
     let mut orphans: Vec<Orphan> = Vec::new();
     let mut seen = HashSet::new();
-    let ctx = engine.run_context(id, lease, CancellationToken::new());
+    let ctx = owned.run_context(CancellationToken::new());
     for section in sections {
         let keyword = section_type(section).unwrap_or_default();
         let failed = |reason: FailureReason| {

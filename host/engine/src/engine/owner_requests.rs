@@ -5,10 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::existing::{load_existing, put};
+use super::owned::OwnedInfrastructure;
 use super::{Engine, check};
 use crate::error::EngineError;
 use crate::event::EventKind;
-use crate::lease::InfrastructureLease;
 use crate::ports::{CommitOutcome, Compare, Revision, Transaction, Write};
 use crate::state::{decode, encode, keys};
 
@@ -34,12 +34,8 @@ pub(super) async fn request_release(engine: &Engine, id: &str) -> Result<(), Eng
 }
 
 /// Returns the revision of a request for the end of a hold. One that is too old, or that has no time, is removed.
-pub(super) async fn pending_release(
-    engine: &Engine,
-    lease: &InfrastructureLease,
-    id: &str,
-) -> Result<Option<Revision>, EngineError> {
-    let key = keys::release(id);
+pub(super) async fn pending_release(owned: OwnedInfrastructure<'_>) -> Result<Option<Revision>, EngineError> {
+    let (engine, key) = (owned.engine, keys::release(owned.id));
     let Some(entry) = engine.store.get(&key).await? else { return Ok(None) };
     let now = engine.clock.now();
     // A time that is far in the future is not valid either.
@@ -47,18 +43,14 @@ pub(super) async fn pending_release(
     if decode(&key, &entry.value).is_ok_and(|record| is_recent(&record)) {
         return Ok(Some(entry.modified));
     }
-    clear_release(engine, lease, id, entry.modified).await?;
+    clear_release(owned, entry.modified).await?;
     Ok(None)
 }
 
 /// Removes the request for the end of a hold that has this revision. A later request stays, and nothing is removed once
 /// another process is the owner.
-pub(super) async fn clear_release(
-    engine: &Engine,
-    lease: &InfrastructureLease,
-    id: &str,
-    revision: Revision,
-) -> Result<(), EngineError> {
+pub(super) async fn clear_release(owned: OwnedInfrastructure<'_>, revision: Revision) -> Result<(), EngineError> {
+    let OwnedInfrastructure { engine, id, lease } = owned;
     let key = keys::release(id);
     let compares =
         vec![Compare::Modified(key.clone(), revision), Compare::Modified(keys::owner(id), lease.fencing_token())];
@@ -83,17 +75,14 @@ async fn commit_request(engine: &Engine, id: &str, writes: Vec<Write>) -> Result
 }
 
 /// Returns whether maintenance is suspended. Emits an event if that has changed.
-pub(super) async fn sync_suspended(
-    engine: &Engine,
-    lease: &InfrastructureLease,
-    id: &str,
-) -> Result<bool, EngineError> {
-    let suspended = engine.store.get(&keys::suspended(id)).await?.is_some();
-    let reported = engine.store.get(&keys::reported_suspended(id)).await?.is_some();
+pub(super) async fn sync_suspended(owned: OwnedInfrastructure<'_>) -> Result<bool, EngineError> {
+    let (store, id) = (&owned.engine.store, owned.id);
+    let suspended = store.get(&keys::suspended(id)).await?.is_some();
+    let reported = store.get(&keys::reported_suspended(id)).await?.is_some();
     if suspended != reported {
         let event = if suspended { EventKind::Suspended } else { EventKind::Resumed };
         let writes = vec![set_marker(keys::reported_suspended(id), suspended)];
-        lease.journal.write(writes, vec![event]).await.map_err(|error| error.into_error(id))?;
+        owned.write(writes, vec![event]).await?;
     }
     Ok(suspended)
 }
@@ -111,13 +100,9 @@ pub(super) async fn request_detach(engine: &Engine, id: &str) -> Result<bool, En
 }
 
 /// Returns whether there is a request for this owner to end maintenance.
-pub(super) async fn is_detach_requested(
-    engine: &Engine,
-    lease: &InfrastructureLease,
-    id: &str,
-) -> Result<bool, EngineError> {
-    let request = engine.store.get(&keys::detach(id)).await?;
-    Ok(request.is_some_and(|entry| entry.value == lease.fencing_token().to_string().into_bytes()))
+pub(super) async fn is_detach_requested(owned: OwnedInfrastructure<'_>) -> Result<bool, EngineError> {
+    let request = owned.engine.store.get(&keys::detach(owned.id)).await?;
+    Ok(request.is_some_and(|entry| entry.value == owned.lease.fencing_token().to_string().into_bytes()))
 }
 
 fn set_marker(key: String, exists: bool) -> Write {
@@ -136,15 +121,16 @@ mod tests {
         fakes.build(&infrastructure(vec![node("web", 1, &[])])).await.expect("built");
         let engine = &fakes.engine;
         let lease = engine.acquire_lease("test", RunHandle::new().0.events).await.expect("owned");
-        let pending = async || pending_release(engine, &lease, "test").await.expect("read");
+        let owned = OwnedInfrastructure { engine, id: "test", lease: &lease };
+        let pending = async || pending_release(owned).await.expect("read");
         assert_eq!(pending().await, None);
         request_release(engine, "test").await.expect("requested");
         let first = pending().await.expect("a request");
         request_release(engine, "test").await.expect("requested again");
-        clear_release(engine, &lease, "test", first).await.expect("nothing to remove");
+        clear_release(owned, first).await.expect("nothing to remove");
         let second = pending().await.expect("the second one");
         assert_ne!(second, first);
-        clear_release(engine, &lease, "test", second).await.expect("removed");
+        clear_release(owned, second).await.expect("removed");
         assert_eq!(pending().await, None);
     }
 }

@@ -24,10 +24,10 @@ impl Build<'_> {
         if self.rollout == Rollout::default() {
             return Ok(());
         }
-        let store = &*self.engine.store;
+        let store = &*self.owned.engine.store;
         // Instances that were found dead meanwhile are replaced by now, so others may refer to addresses that are gone.
         let options = PlanOptions { rollout: self.rollout, ..PlanOptions::for_targets(targets) };
-        let plan = plan(&self.desired.infrastructure, &load_instances(store, self.id).await?, &options);
+        let plan = plan(&self.desired.infrastructure, &load_instances(store, self.owned.id).await?, &options);
         let mut drifted: Vec<_> =
             plan.actions.iter().filter(|action| action.kind == ActionKind::ReplaceDrifted).collect();
         let rank: HashMap<_, _> = dependency_order(&self.desired.infrastructure.nodes)
@@ -38,13 +38,14 @@ impl Build<'_> {
         drifted.sort_by_key(|action| rank.get(action.node.as_str()));
         for action in drifted {
             let (Some(node), Some(old)) = (self.desired.index(&action.node), &action.instance) else { continue };
-            let ready = load_instances(store, self.id).await?.into_iter().filter(InstanceRecord::was_ready).collect();
+            let ready =
+                load_instances(store, self.owned.id).await?.into_iter().filter(InstanceRecord::was_ready).collect();
             let event = EventKind::NodeReplacingDrifted {
                 node_id: old.clone(),
                 node_name: action.node.clone(),
                 message: action.reason.clone(),
             };
-            self.write(Vec::new(), vec![event]).await?;
+            self.owned.write(Vec::new(), vec![event]).await?;
             let id = Uuid::now_v7().to_string();
             let task = TaskSpec { node, entry_point: EntryPoint::CreateBeforeDestroy(old.clone()), id: id.clone() };
             let job = BringUp {
@@ -53,27 +54,27 @@ impl Build<'_> {
                 on_failure: FailurePolicy::AbortAll,
                 replace_at_once: usize::MAX,
             };
-            let ctx = self.engine.run_context(self.id, self.lease, CancellationToken::new());
-            let brought_up = bring_up(&ctx, &self.desired, job, &self.stop, &self.lease.lost).await;
+            let ctx = self.owned.run_context(CancellationToken::new());
+            let brought_up = bring_up(&ctx, &self.desired, job, &self.stop, &self.owned.lease.lost).await;
             match &brought_up.end {
                 RunEnd::Done | RunEnd::Stopped => {}
-                RunEnd::JournalFailed(error) => return Err(error.clone().into_error(self.id)),
+                RunEnd::JournalFailed(error) => return Err(error.clone().into_error(self.owned.id)),
                 RunEnd::Aborted => {
                     let left = self.unfinished(&HashSet::from([id])).await?;
                     return Err(EngineError::Stopped { rolled_back: false, left });
                 }
             }
-            let records = load_instances(store, self.id).await?;
+            let records = load_instances(store, self.owned.id).await?;
             // The record in the store is the most recent one.
             let is_ready = records.iter().any(|record| record.id == id && record.state == InstanceState::Ready);
             let obsolete = if is_ready { old } else { &id };
             let records = records.into_iter().filter(|record| record.id == *obsolete);
             // Only a second request to stop cancels this.
             let stop = StopSignal { graceful: CancellationToken::new(), immediate: self.stop.immediate.clone() };
-            let ctx = self.engine.run_context(self.id, self.lease, self.stop.immediate.child_token());
-            let torn_down = tear_down(&ctx, records.collect(), &stop, &self.lease.lost).await;
+            let ctx = self.owned.run_context(self.stop.immediate.child_token());
+            let torn_down = tear_down(&ctx, records.collect(), &stop, &self.owned.lease.lost).await;
             if let RunEnd::JournalFailed(error) = torn_down.end {
-                return Err(error.into_error(self.id));
+                return Err(error.into_error(self.owned.id));
             }
             if obsolete != old {
                 let message = brought_up.failures.first().map_or_else(|| "stopped".to_owned(), ToString::to_string);

@@ -4,10 +4,10 @@ use occopus_model::{Infrastructure, Node};
 use uuid::Uuid;
 
 use super::existing::{load_existing, put};
+use super::owned::OwnedInfrastructure;
 use super::{Engine, check};
 use crate::error::EngineError;
 use crate::event::EventKind;
-use crate::lease::InfrastructureLease;
 use crate::plan::{Targets, count_alive, target_count};
 use crate::ports::{CommitOutcome, Compare, Store, Transaction, Write};
 use crate::request::Scale;
@@ -78,12 +78,11 @@ fn resolve_instance(node: &Node, records: &[InstanceRecord], scale: &Scale) -> R
 /// than they were at the request. The events are in one transaction with the new targets: nothing is applied twice.
 /// `records` returns all instances, those of running jobs included; it is called only if there is a request.
 pub(super) async fn apply_requests(
-    engine: &Engine,
-    lease: &InfrastructureLease,
-    id: &str,
+    owned: OwnedInfrastructure<'_>,
     infrastructure: &Infrastructure,
     records: impl FnOnce() -> Vec<InstanceRecord>,
 ) -> Result<Targets, EngineError> {
+    let OwnedInfrastructure { engine, id, .. } = owned;
     let store = &*engine.store;
     let mut targets = load_targets(store, id).await?;
     let requests = load_requests(store, id).await?;
@@ -112,7 +111,7 @@ pub(super) async fn apply_requests(
     for (node, target) in &targets {
         writes.push(put(keys::target(id, node), encode(target)?));
     }
-    lease.journal.write(writes, events).await.map_err(|error| error.into_error(id))?;
+    owned.write(writes, events).await?;
     Ok(targets)
 }
 

@@ -1,12 +1,10 @@
 //! Decision of a pass: what follows from a survey. Pure: it reads no store, calls no cloud and starts no job.
 
-use std::collections::{BTreeMap, HashMap};
-
 use occopus_model::Infrastructure;
 
-use super::healing::Claims;
-use super::hold::HealingLimits;
-use crate::act::Death;
+use super::hold::Hold;
+use super::jobs::Claims;
+use super::observed::ObservedState;
 use crate::plan::{Action, ActionKind, Plan, PlanOptions, Targets, plan};
 use crate::state::InstanceRecord;
 use crate::status::InstanceState;
@@ -15,15 +13,9 @@ use crate::status::InstanceState;
 pub(super) struct Situation<'a> {
     pub(super) infrastructure: &'a Infrastructure,
     pub(super) targets: &'a Targets,
-    /// Instance records by id, so the oldest first.
-    pub(super) records: &'a BTreeMap<String, InstanceRecord>,
-    /// Instances that surveys found dead.
-    pub(super) deaths: &'a HashMap<String, Death>,
-    /// Number of instances that the last complete survey covered.
-    pub(super) surveyed: usize,
-    /// Number of dead and of all instances, if healing is on hold.
-    pub(super) hold: Option<(usize, usize)>,
-    pub(super) limits: &'a HealingLimits,
+    pub(super) observed: &'a ObservedState,
+    /// The hold as of the last survey, with the limits of healing.
+    pub(super) hold: &'a Hold,
     pub(super) claims: &'a Claims,
     /// Returns whether a node is not to be tried at the moment.
     pub(super) is_backing_off: &'a dyn Fn(&str) -> bool,
@@ -39,7 +31,7 @@ pub(super) enum Decision {
     /// Do nothing yet: everything that is to be done has to wait.
     Wait,
     /// Do what the plan says.
-    Heal {
+    Act {
         plan: Plan,
         /// Records that the plan was made from: in memory, dead instances have failed.
         records: Vec<InstanceRecord>,
@@ -50,13 +42,13 @@ pub(super) enum Decision {
 
 /// Decides what a pass does.
 pub(super) fn decide(situation: &Situation<'_>) -> Decision {
-    if situation.hold.is_some() {
+    if situation.hold.active().is_some() {
         return Decision::Hold;
     }
-    let free = situation.records.values().filter(|record| !situation.claims.has(&record.id));
+    let free = situation.observed.records.values().filter(|record| !situation.claims.has(&record.id));
     let mut records: Vec<_> = free.cloned().collect();
     for record in &mut records {
-        if let Some(death) = situation.deaths.get(&record.id) {
+        if let Some(death) = situation.observed.deaths.get(&record.id) {
             // In memory only: the plan then replaces it.
             record.state = InstanceState::Failed;
             record.message = Some(death.reason.clone());
@@ -69,16 +61,17 @@ pub(super) fn decide(situation: &Situation<'_>) -> Decision {
         return Decision::Idle;
     }
     let replacements = situation.claims.replacements();
-    let room = situation.limits.max_replacements(situation.surveyed + replacements).saturating_sub(replacements);
+    let room =
+        situation.hold.limits.max_replacements(situation.observed.surveyed + replacements).saturating_sub(replacements);
     plan.actions.retain(|action| may_start(situation, action, room));
-    if plan.is_unchanged() { Decision::Wait } else { Decision::Heal { plan, records, room } }
+    if plan.is_unchanged() { Decision::Wait } else { Decision::Act { plan, records, room } }
 }
 
 /// Returns whether an action need not wait.
 fn may_start(situation: &Situation<'_>, action: &Action, room: usize) -> bool {
     // An instance that can't be observed at the moment may be alive again.
     let is_unobserved = |id: &String| {
-        let record = situation.records.get(id);
+        let record = situation.observed.records.get(id);
         record.is_some_and(|record| record.unobserved.is_some() && record.is_observed_dead())
     };
     match action.kind {
@@ -98,47 +91,66 @@ mod tests {
     use occopus_model::{Maintenance, Node, Scaling};
     use serde_json::{Map, Value, json};
 
-    use super::super::healing::JobClaim;
+    use super::super::hold::HealingLimits;
+    use super::super::jobs::JobClaim;
     use super::*;
     use crate::settings::Settings;
+    use crate::state::TargetRecord;
 
     /// A node `web` of three instances, as a survey has left them.
-    struct Survey {
-        records: BTreeMap<String, InstanceRecord>,
-        deaths: HashMap<String, Death>,
-        claims: Claims,
-        hold: Option<(usize, usize)>,
-        backing_off: Vec<&'static str>,
+    struct Case {
+        name: &'static str,
+        vanished: &'static [&'static str],
+        /// Instances whose records are missing.
+        missing: &'static [&'static str],
+        /// Vanished instances whose cloud does not answer now.
+        unobserved: &'static [&'static str],
+        /// Instances that jobs replace.
+        replacing: &'static [&'static str],
+        is_held: bool,
+        is_backing_off: bool,
+        target: Option<u32>,
+        expected: Expected,
     }
 
-    impl Survey {
-        fn ready() -> Self {
-            let record = |id: &str| {
-                let record = json!({
-                    "id": id, "node": "web", "state": "ready", "implementation": 0, "section": {"type": "fake"},
-                    "health_check": {"checks": {}, "timeout": 60}, "created": "2026-01-01T00:00:00Z",
-                    "since": "2026-01-01T00:00:00Z", "ready_at": "2026-01-01T00:00:00Z",
-                    "handle": {"version": 1, "data": id},
-                });
-                (id.to_owned(), serde_json::from_value(record).unwrap())
-            };
+    #[derive(Debug, PartialEq)]
+    enum Expected {
+        Hold,
+        Idle,
+        Wait,
+        /// The actions that begin, and the number of instances that may be replaced at the same time.
+        Act(Vec<(ActionKind, Option<&'static str>)>, usize),
+    }
+
+    impl Case {
+        fn new(name: &'static str, expected: Expected) -> Self {
             Self {
-                records: ["1", "2", "3"].map(record).into(),
-                deaths: HashMap::new(),
-                claims: Claims::default(),
-                hold: None,
-                backing_off: Vec::new(),
+                name,
+                vanished: &[],
+                missing: &[],
+                unobserved: &[],
+                replacing: &[],
+                is_held: false,
+                is_backing_off: false,
+                target: None,
+                expected,
             }
         }
 
-        fn dead(ids: &[&str]) -> Self {
-            let mut situation = Self::ready();
-            for id in ids {
-                let death = Death { reason: "the machine vanished".into(), vanished: true };
-                situation.deaths.insert((*id).to_owned(), death);
-                situation.records.get_mut(*id).unwrap().state = InstanceState::Vanished;
-            }
-            situation
+        fn observed(&self) -> ObservedState {
+            let ids = ["1", "2", "3"].into_iter().filter(|id| !self.missing.contains(id));
+            let record = |id: &str| {
+                let state = if self.vanished.contains(&id) { "vanished" } else { "ready" };
+                let record = json!({
+                    "id": id, "node": "web", "state": state, "implementation": 0, "section": {"type": "fake"},
+                    "health_check": {"checks": {}, "timeout": 60}, "created": "2026-01-01T00:00:00Z",
+                    "since": "2026-01-01T00:00:00Z", "ready_at": "2026-01-01T00:00:00Z",
+                    "handle": {"version": 1, "data": id},
+                    "unobserved": self.unobserved.contains(&id).then_some("refused"),
+                });
+                serde_json::from_value(record).unwrap()
+            };
+            ObservedState::new(ids.map(record).collect())
         }
 
         fn decide(&self) -> Decision {
@@ -161,66 +173,68 @@ mod tests {
                 maintenance: Maintenance::default(),
                 webhooks: Vec::new(),
             };
+            let observed = self.observed();
+            let mut claims = Claims::default();
+            for id in self.replacing {
+                claims.add(&JobClaim { instances: vec![(*id).into()], nodes: vec!["web".into()], replacements: 1 });
+            }
+            let mut hold = Hold::new(HealingLimits::new(&Settings::default(), Maintenance::default()));
+            if self.is_held {
+                hold.evaluate(&observed, &claims, "2026-01-01T00:00:01Z".parse().unwrap());
+            }
+            let target = self.target.map(|count| ("web".to_owned(), TargetRecord { count, victims: Vec::new() }));
             decide(&Situation {
                 infrastructure: &infrastructure,
-                targets: &Targets::new(),
-                records: &self.records,
-                deaths: &self.deaths,
-                surveyed: 3,
-                hold: self.hold,
-                limits: &HealingLimits::new(&Settings::default(), Maintenance::default()),
-                claims: &self.claims,
-                is_backing_off: &|node| self.backing_off.contains(&node),
+                targets: &target.into_iter().collect(),
+                observed: &observed,
+                hold: &hold,
+                claims: &claims,
+                is_backing_off: &|_| self.is_backing_off,
             })
         }
+    }
 
-        /// Returns kind and instance of the actions that begin.
-        fn actions(&self) -> Vec<(ActionKind, Option<String>)> {
-            let Decision::Heal { plan, .. } = self.decide() else { panic!("{:?}", self.decide()) };
-            let changes = plan.actions.into_iter().filter(|action| action.kind != ActionKind::Check);
-            changes.map(|action| (action.kind, action.instance)).collect()
+    #[test]
+    fn a_decision_follows_from_the_survey_the_limits_and_the_jobs() {
+        use ActionKind::{Create, Replace};
+        use Expected::{Act, Hold, Idle, Wait};
+        let cases = [
+            Case::new("everything is ready", Idle),
+            Case { vanished: &["2"], ..Case::new("one is dead", Act(vec![(Replace, Some("2"))], 1)) },
+            Case { missing: &["3"], ..Case::new("one is missing", Act(vec![(Create, None)], 1)) },
+            Case { target: Some(5), ..Case::new("scaled up", Act(vec![(Create, None)], 1)) },
+            Case {
+                vanished: &["1", "2"],
+                ..Case::new("two are dead", Act(vec![(Replace, Some("1")), (Replace, Some("2"))], 1))
+            },
+            Case { vanished: &["1", "2"], is_held: true, ..Case::new("too many are dead", Hold) },
+            Case {
+                vanished: &["1"],
+                is_held: true,
+                ..Case::new("one is dead: no hold", Act(vec![(Replace, Some("1"))], 1))
+            },
+            // What must wait is no reason to be idle.
+            Case { vanished: &["1"], is_backing_off: true, ..Case::new("its node fails again and again", Wait) },
+            Case { missing: &["1"], is_backing_off: true, ..Case::new("missing, and its node fails", Wait) },
+            Case { vanished: &["1"], unobserved: &["1"], ..Case::new("it may be alive again", Wait) },
+            Case { vanished: &["1", "2"], replacing: &["2"], ..Case::new("as many as may be are replaced", Wait) },
+            // What jobs do is not done again.
+            Case { vanished: &["2"], replacing: &["2"], ..Case::new("the dead one is being replaced", Idle) },
+            Case { missing: &["2"], replacing: &["2"], ..Case::new("the missing one is being made", Idle) },
+        ];
+        for case in cases {
+            let decided = match case.decide() {
+                Decision::Hold => Hold,
+                Decision::Idle => Idle,
+                Decision::Wait => Wait,
+                Decision::Act { plan, room, .. } => {
+                    let ids = ["1", "2", "3"];
+                    let known = |id: String| ids.into_iter().find(|known| **known == *id);
+                    let begun = plan.actions.into_iter().filter(|action| action.kind != ActionKind::Check);
+                    Act(begun.map(|action| (action.kind, action.instance.and_then(known))).collect(), room)
+                }
+            };
+            assert_eq!(decided, case.expected, "{}", case.name);
         }
-    }
-
-    #[test]
-    fn nothing_is_done_where_everything_is_ready() {
-        assert_eq!(Survey::ready().decide(), Decision::Idle);
-    }
-
-    #[test]
-    fn the_dead_are_replaced() {
-        assert_eq!(Survey::dead(&["2"]).actions(), [(ActionKind::Replace, Some("2".to_owned()))]);
-        let mut missing = Survey::ready();
-        missing.records.remove("3");
-        assert_eq!(missing.actions(), [(ActionKind::Create, None)]);
-    }
-
-    #[test]
-    fn a_hold_replaces_nothing() {
-        let mut held = Survey::dead(&["1", "2"]);
-        held.hold = Some((2, 3));
-        assert_eq!(held.decide(), Decision::Hold);
-    }
-
-    #[test]
-    fn what_must_wait_is_no_reason_to_be_idle() {
-        let mut failing = Survey::dead(&["1"]);
-        failing.backing_off = vec!["web"];
-        assert_eq!(failing.decide(), Decision::Wait);
-        // Its cloud does not answer: it may be alive again.
-        let mut unobserved = Survey::dead(&["1"]);
-        unobserved.records.get_mut("1").unwrap().unobserved = Some("refused".into());
-        assert_eq!(unobserved.decide(), Decision::Wait);
-        // As many are being replaced as may be at a time.
-        let mut full = Survey::dead(&["1", "2"]);
-        full.claims.add(&JobClaim { instances: vec!["2".into()], nodes: vec!["web".into()], replacements: 1 });
-        assert_eq!(full.decide(), Decision::Wait);
-    }
-
-    #[test]
-    fn what_jobs_do_is_not_done_again() {
-        let mut healing = Survey::dead(&["2"]);
-        healing.claims.add(&JobClaim { instances: vec!["2".into()], nodes: vec!["web".into()], replacements: 1 });
-        assert_eq!(healing.decide(), Decision::Idle);
     }
 }

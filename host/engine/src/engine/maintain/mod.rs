@@ -1,15 +1,21 @@
-//! Maintenance of an infrastructure: survey everything, then heal, within limits.
+//! Maintenance of an infrastructure, pass by pass: survey what can be observed (`observed`), decide what follows from
+//! it (`decide`, with the rule of `hold`), act (`jobs`). The loop that connects them is in `reconciler`.
 
 mod decide;
-mod healing;
+mod goal;
 mod hold;
+mod jobs;
 mod node_backoff;
+mod observed;
 mod reconciler;
+mod state_report;
+mod timetable;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::existing::load_existing;
+use super::owned::OwnedInfrastructure;
 use super::{Engine, check, view};
 use crate::act::MonotonicTime;
 use crate::error::EngineError;
@@ -31,10 +37,11 @@ pub(super) async fn maintain(
     let monotonic = Arc::new(MonotonicTime::new(engine.clock.clone()));
     loop {
         let lease = engine.acquire_lease(id, run.events.clone()).await?;
-        let outcome = match Reconciler::new(engine, id, &lease, &run, monotonic.clone()).await {
-            Ok(reconciler) => reconciler.run(&mut options).await,
-            Err(error) => Err(error),
-        };
+        let outcome =
+            match Reconciler::new(OwnedInfrastructure { engine, id, lease: &lease }, &run, monotonic.clone()).await {
+                Ok(reconciler) => reconciler.run(&mut options).await,
+                Err(error) => Err(error),
+            };
         lease.revoke().await;
         match outcome {
             // The host has slept, for instance. Everything is in the store, so maintenance goes on if no other process
@@ -51,16 +58,17 @@ pub(super) async fn maintain(
     }
 }
 
-/// Surveys everything and records the result; heals nothing.
+/// Surveys everything and records the result; changes nothing.
 pub(super) async fn refresh(engine: &Engine, id: &str) -> Result<(), EngineError> {
     load_existing(engine, id).await?;
     let (run, _) = RunHandle::new();
     let lease = engine.acquire_lease(id, run.events.clone()).await?;
-    let outcome =
-        match Reconciler::new(engine, id, &lease, &run, Arc::new(MonotonicTime::new(engine.clock.clone()))).await {
-            Ok(reconciler) => reconciler.survey_once().await,
-            Err(error) => Err(error),
-        };
+    let (owned, monotonic) =
+        (OwnedInfrastructure { engine, id, lease: &lease }, MonotonicTime::new(engine.clock.clone()));
+    let outcome = match Reconciler::new(owned, &run, Arc::new(monotonic)).await {
+        Ok(reconciler) => reconciler.survey_once().await,
+        Err(error) => Err(error),
+    };
     lease.revoke().await;
     outcome
 }

@@ -24,7 +24,7 @@ pub(super) struct NodeBackoff {
 }
 
 /// A dead instance, with the reason.
-pub(super) struct EarlyDeath<'a> {
+pub(super) struct DeadInstance<'a> {
     pub(super) record: &'a InstanceRecord,
     pub(super) reason: &'a str,
 }
@@ -58,11 +58,11 @@ impl NodeBackoff {
     pub(super) fn count_deaths<'a>(
         &mut self,
         settings: &Settings,
-        dead: impl Iterator<Item = EarlyDeath<'a>>,
+        dead: impl Iterator<Item = DeadInstance<'a>>,
         now: Timestamp,
     ) -> Vec<EventKind> {
         let mut by_node = BTreeMap::<&str, (&str, Vec<String>)>::new();
-        for EarlyDeath { record, reason } in dead {
+        for DeadInstance { record, reason } in dead {
             let Some(ready_at) = record.ready_at else { continue };
             let end = record.failing_since.unwrap_or(record.since);
             if elapsed(ready_at, end) >= settings.stable_after || self.has_counted(record) {

@@ -1,4 +1,4 @@
-//! Healing jobs: they run beside the surveys, each with instances of its own.
+//! Jobs of the reconciler: they bring up and remove instances beside the surveys, each with instances of its own.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,17 +7,55 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::act::{DesiredState, RunContext};
-use crate::dispatch::{BringUp, RunEnd, bring_up, tear_down};
+use crate::act::{Death, DesiredState, EntryPoint, RunContext};
+use crate::dispatch::{BringUp, FailurePolicy, RunEnd, TaskSpec, bring_up, tear_down};
 use crate::error::NodeFailure;
 use crate::request::StopSignal;
 use crate::state::InstanceRecord;
 
 /// A job: brings instances up first, then removes the surplus.
-pub(super) struct HealingJob {
-    pub(super) bring_up: BringUp,
-    pub(super) surplus: Vec<InstanceRecord>,
-    pub(super) claim: JobClaim,
+pub(super) struct Job {
+    bring_up: BringUp,
+    surplus: Vec<InstanceRecord>,
+    claim: JobClaim,
+}
+
+impl Job {
+    /// Creates the job for these tasks and this surplus. It replaces at most `room` instances at the same time, for the
+    /// reasons in `deaths`.
+    pub(super) fn new(
+        specs: Vec<TaskSpec>,
+        surplus: Vec<InstanceRecord>,
+        room: usize,
+        desired: &DesiredState,
+        deaths: &HashMap<String, Death>,
+    ) -> Self {
+        let (mut already_ready, mut tasks, mut claim) = (Vec::new(), Vec::new(), JobClaim::default());
+        for mut task in specs {
+            let old = match task.entry_point {
+                EntryPoint::Check(record) => {
+                    already_ready.push(record);
+                    continue;
+                }
+                EntryPoint::New | EntryPoint::CreateBeforeDestroy(_) => None,
+                EntryPoint::Resume(ref record) => Some(record.id.clone()),
+                EntryPoint::Replace(ref record, ref mut death) => {
+                    claim.replacements += 1;
+                    if let Some(observed) = deaths.get(&record.id) {
+                        death.clone_from(observed);
+                    }
+                    Some(record.id.clone())
+                }
+            };
+            claim.instances.push(task.id.clone());
+            claim.instances.extend(old);
+            claim.nodes.extend(desired.node(task.node).map(|node| node.name.clone()));
+            tasks.push(task);
+        }
+        claim.instances.extend(surplus.iter().map(|record| record.id.clone()));
+        let bring_up = BringUp { tasks, already_ready, on_failure: FailurePolicy::Continue, replace_at_once: room };
+        Self { bring_up, surplus, claim }
+    }
 }
 
 /// Part of the infrastructure that belongs to a job while it runs.
@@ -87,12 +125,12 @@ impl Claims {
 
 /// All running jobs. Dropping it cancels them.
 #[derive(Default)]
-pub(super) struct HealingJobs {
+pub(super) struct Jobs {
     jobs: JoinSet<JobOutcome>,
     claims: Claims,
 }
 
-impl HealingJobs {
+impl Jobs {
     pub(super) fn is_idle(&self) -> bool {
         self.jobs.is_empty()
     }
@@ -106,14 +144,14 @@ impl HealingJobs {
         &mut self,
         ctx: Arc<RunContext>,
         desired: Arc<DesiredState>,
-        job: HealingJob,
+        job: Job,
         stop: StopSignal,
         lost: CancellationToken,
     ) {
-        let HealingJob { bring_up: spec, surplus, claim } = job;
+        let Job { bring_up: request, surplus, claim } = job;
         self.claims.add(&claim);
         let job = async move {
-            let brought_up = bring_up(&ctx, &desired, spec, &stop, &lost).await;
+            let brought_up = bring_up(&ctx, &desired, request, &stop, &lost).await;
             let failures = brought_up.failures;
             let end = match brought_up.end {
                 RunEnd::Done => tear_down(&ctx, surplus, &stop, &lost).await.end,
