@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use occopus_api::{Accepted, ProblemDetails};
 use serde_json::Value;
 
 pub use self::stream::{Stream, StreamEvent};
@@ -171,8 +172,8 @@ impl Service {
     /// # Panics
     /// Panics if it does not end within a minute.
     pub fn wait_for_operation(&self, accepted: &Answer) -> Value {
-        let path = accepted.json()["operation"].as_str().expect("a path").to_owned();
-        self.wait_for_operation_at(&path)
+        let accepted: Accepted = serde_json::from_value(accepted.json()).expect("a body that clients read");
+        self.wait_for_operation_at(&accepted.operation)
     }
 
     /// Waits until the operation at this path has ended, and returns it.
@@ -380,6 +381,8 @@ impl Answer {
         assert_eq!(problem["status"], status);
         assert_eq!((&problem["reason"], &problem["message"]), (&problem["title"], &problem["detail"]));
         assert!(problem["status_code"].is_u64(), "{problem:#}");
+        let read: ProblemDetails = serde_json::from_value(problem.clone()).expect("a body that clients read");
+        assert_eq!(serde_json::to_value(read).expect("JSON"), problem, "as the service sends it");
         problem
     }
 

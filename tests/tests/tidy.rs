@@ -140,7 +140,6 @@ const MAX_FUNCTION_LINES: usize = 70;
 /// Files and functions that are longer, each with its reason.
 const LONGER: &[(&str, &str)] = &[
     ("host/cli/src/args.rs", "every command with its help"),
-    ("host/cli/src/failure.rs", "every failure with its exit status and help"),
     ("host/cli/src/report/progress.rs: apply", "one arm for each event"),
     ("host/engine/src/testing/cloud.rs", "one simulated cloud"),
     ("host/engine/tests/maintain.rs", "tests of one loop"),

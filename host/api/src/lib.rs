@@ -1,4 +1,4 @@
-//! Bodies of the REST API, one definition for the service, its page and its clients.
+//! Bodies of the REST API and error codes, one definition for the service, its page and its clients.
 //!
 //! Only types with their serialisation: no HTTP, no store, no task. States, events and plans are those of the engine, and
 //! diagnostics are those of the model. A client reads the answers of older and newer services: unknown fields are
@@ -6,6 +6,8 @@
 
 mod action;
 mod definition;
+mod error_code;
+mod exit_status;
 mod infrastructure;
 mod operation;
 mod plugin;
@@ -14,6 +16,8 @@ mod service;
 
 pub use action::{LegacyAck, ScaleDownReply, ScaleReply, SuspensionReply};
 pub use definition::{DefinitionItem, DefinitionList, ImportReply};
+pub use error_code::{ERROR_CODES, ErrorCode};
+pub use exit_status::ExitStatus;
 pub use infrastructure::{
     EventPage, FailureAction, InfoReply, InfrastructureItem, InfrastructureList, InstanceReport, NodeReport,
     ScalingReport, ValidationReply,

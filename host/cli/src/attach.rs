@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::args::{AttachArgs, DetachArgs, GlobalArgs, OutputFormat};
 use super::backend::Backend;
-use super::failure::{ExitStatus, Failure};
+use super::failure::Failure;
 use super::{backend, print};
 
 /// Pause between two checks of the owner.
@@ -48,7 +48,7 @@ async fn attach_here(attach: AttachArgs, occopus: &Occopus, common: &GlobalArgs)
     let log = folder.join(format!("{id}.log"));
     let failed = |error: std::io::Error| {
         let text = format!("cannot start the background process: {error}");
-        Failure::new(ExitStatus::Failed, "attach.failed", text)
+        Failure::new("attach.failed", text)
     };
     files::create_private_dir(&folder).map_err(failed)?;
     let mut child = spawn_maintainer(id, attach.interval, common, &log).map_err(failed)?;
@@ -58,7 +58,7 @@ async fn attach_here(attach: AttachArgs, occopus: &Occopus, common: &GlobalArgs)
         if let Some(status) = child.try_wait().map_err(failed)? {
             let output = fs::read_to_string(&log).unwrap_or_default();
             let text = format!("the background process ended ({status}):\n{}", output.trim_end());
-            return Err(Failure::new(ExitStatus::Failed, "attach.failed", text));
+            return Err(Failure::new("attach.failed", text));
         }
         if current_holder(&engine, id).await?.is_some_and(|owner| owner.starts_with(&format!("process {pid} "))) {
             match attach.output.format {
@@ -71,7 +71,7 @@ async fn attach_here(attach: AttachArgs, occopus: &Occopus, common: &GlobalArgs)
         }
     }
     let text = format!("process {pid} was started, but does not own {id} yet; its log is {}", log.display());
-    Err(Failure::new(ExitStatus::Failed, "attach.slow", text))
+    Err(Failure::new("attach.slow", text))
 }
 
 /// Spawns the background process, in a process group of its own: Ctrl-C and the end of the terminal do not reach it.

@@ -12,7 +12,7 @@ use occopus_model::{Compiled, Diagnostics, Infrastructure, Webhook};
 use tokio::sync::mpsc;
 
 use super::args::{DescriptionArgs, GlobalArgs};
-use super::failure::{ExitStatus, Failure, render_diagnostics, render_problems};
+use super::failure::{Failure, render_diagnostics, render_problems};
 use super::remote::ServiceClient;
 use super::report::{ProgressTree, spawn_reporter};
 use super::{print, signals};
@@ -114,8 +114,7 @@ pub(crate) fn ensure_authenticated(occopus: &Occopus, found: &[Authentication]) 
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(ExitStatus::Invalid, "credentials.missing", problems.join("\n"))
-        .help(credential_sources_help(occopus)))
+    Err(Failure::new("credentials.missing", problems.join("\n")).help(credential_sources_help(occopus)))
 }
 
 /// Returns why a section cannot authenticate; none if it can.

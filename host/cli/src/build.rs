@@ -4,12 +4,13 @@ use std::io::{self, IsTerminal as _};
 
 use http::StatusCode;
 use occopus::{Occopus, needs_of_description};
+use occopus_api::ExitStatus;
 use occopus_engine::{ActionKind, BuildRequest, OnFailure, Plan, Status};
 use uuid::Uuid;
 
 use super::args::{self, BuildArgs, GlobalArgs, OutputFormat};
 use super::backend::Backend;
-use super::failure::{ExitStatus, Failure};
+use super::failure::{Failure, exit_of_status};
 use super::remote::{self, ServiceClient, StreamStart};
 use super::report::ProgressTree;
 use super::{backend, print, report};
@@ -27,7 +28,7 @@ pub(crate) async fn run(build: BuildArgs, common: &GlobalArgs) -> Result<ExitSta
     if format == OutputFormat::Text {
         print::line(&status.id);
     }
-    Ok(ExitStatus::of_status(&status))
+    Ok(exit_of_status(&status))
 }
 
 async fn run_local(build: BuildArgs, occopus: &Occopus) -> Result<Status, Failure> {
@@ -119,5 +120,5 @@ fn confirm(plan: &Plan, yes: bool) -> Result<(), Failure> {
     if plan.is_unchanged() || yes || !may_ask || print::ask("continue?") {
         return Ok(());
     }
-    Err(Failure::new(ExitStatus::Failed, "build.declined", "nothing was done"))
+    Err(Failure::new("build.declined", "nothing was done"))
 }

@@ -6,17 +6,15 @@ use std::path::{Path, PathBuf};
 use occopus::{Config, Overrides};
 
 use super::args::GlobalArgs;
-use super::failure::{ExitStatus, Failure};
+use super::failure::Failure;
 
 pub(crate) async fn serve(component: &Path, listen: SocketAddr, env: Vec<(String, String)>) -> Result<(), Failure> {
-    occopus_runtime::serve::serve(component, listen, env)
-        .await
-        .map_err(|error| Failure::new(ExitStatus::Failed, "component.serve", error))
+    occopus_runtime::serve::serve(component, listen, env).await.map_err(|error| Failure::new("component.serve", error))
 }
 
 pub(crate) async fn watch_outputs(directory: PathBuf) -> Result<(), Failure> {
     let result = tokio::task::spawn_blocking(move || occopus_runtime::run_output_rotation(&directory)).await;
-    let failed = |message: String| Failure::new(ExitStatus::Failed, "component.watch", message);
+    let failed = |message: String| Failure::new("component.watch", message);
     result.map_err(|error| failed(error.to_string()))?.map_err(|fault| failed(fault.message))
 }
 

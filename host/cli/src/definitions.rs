@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::{DefinitionsCommand, GlobalArgs, OutputFormat};
 use super::backend::Backend;
-use super::failure::{ExitStatus, Failure};
+use super::failure::Failure;
 use super::remote::ServiceClient;
 use super::{backend, print};
 
@@ -106,6 +106,5 @@ fn map_not_found(failure: Failure, node_type: &str) -> Failure {
 }
 
 fn unknown_type(node_type: &str) -> Failure {
-    Failure::new(ExitStatus::Failed, "type.unknown", format_args!("no definition of node type `{node_type}` is stored"))
-        .help("`occopus definitions list` shows the stored types")
+    Failure::new("type.unknown", format_args!("no definition of node type `{node_type}` is stored"))
 }

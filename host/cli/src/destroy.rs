@@ -5,7 +5,7 @@ use occopus_engine::DestroyReport;
 
 use super::args::{DescriptionArgs, DestroyArgs, GlobalArgs, OutputFormat};
 use super::backend::Backend;
-use super::failure::{ExitStatus, Failure};
+use super::failure::Failure;
 use super::remote::{self, DestroyResponse, ServiceClient, StreamStart};
 use super::report::ProgressTree;
 use super::{backend, print};
@@ -49,7 +49,7 @@ pub(crate) async fn run(destroy: DestroyArgs, common: &GlobalArgs) -> Result<(),
 async fn forget(id: &str, instance: &str, yes: bool, common: &GlobalArgs, format: OutputFormat) -> Result<(), Failure> {
     let Backend::Local(occopus) = backend::open_backend(common)? else {
         let text = "`--forget` is not supported with a service; run the command where the store is";
-        return Err(Failure::new(ExitStatus::Usage, "forget.remote", text));
+        return Err(Failure::new("forget.remote", text));
     };
     let engine = occopus.engine().await?;
     let status = engine.status(id, false).await?;
@@ -59,18 +59,14 @@ async fn forget(id: &str, instance: &str, yes: bool, common: &GlobalArgs, format
     });
     let Some((node, known)) = found else {
         let text = format!("{id} has no instance {instance}");
-        return Err(
-            Failure::new(ExitStatus::Usage, "engine.unknown-instance", text).help(format!("occopus status -i {id}"))
-        );
+        return Err(Failure::new("forget.unknown-instance", text).help(format!("occopus status -i {id}")));
     };
     print::note(format_args!(
         "{} of node {} on {} ({}): its record will be dropped; its machine may still exist and cost money",
         known.id, node.name, known.driver, known.state
     ));
     if !yes && !print::ask("forget it?") {
-        return Err(
-            Failure::new(ExitStatus::Failed, "destroy.declined", "nothing was done").help("`--yes` gives consent")
-        );
+        return Err(Failure::new("destroy.declined", "nothing was done"));
     }
     let forgotten = engine.forget(id, instance).await?;
     match format {
@@ -133,11 +129,7 @@ async fn sweep(
     }
     let left = orphans.iter().filter(|orphan| !orphan.removed && !only_list).count();
     if left > 0 {
-        return Err(Failure::new(
-            ExitStatus::LeftBehind,
-            "engine.left",
-            format_args!("{left} of the orphans could not be removed"),
-        ));
+        return Err(Failure::new("engine.left", format_args!("{left} of the orphans could not be removed")));
     }
     Ok(())
 }

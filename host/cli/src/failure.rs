@@ -3,72 +3,39 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, IsTerminal};
-use std::process::ExitCode;
 
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode, ThemeCharacters, ThemeStyles,
 };
 use occopus::{ConfigError, OpenError, source_location};
-use occopus_api::FileDiagnostic;
+use occopus_api::{ErrorCode, ExitStatus, FileDiagnostic};
 use occopus_conformance::ConformanceError;
 use occopus_engine::{EngineError, InfrastructureState, Leftover, NodeFailure, Orphan, Status};
 use occopus_model::{Diagnostics, NamedText};
 use serde_json::{Value, json};
 
-use super::remote::ServiceError;
 use super::report::one_line;
+use super::service_error::ServiceError;
 
-/// The exit status of the program. The numbers are part of the interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum ExitStatus {
-    /// The command is done.
-    Success = 0,
-    /// The command failed; nothing is left of what it began.
-    Failed = 1,
-    /// The arguments are wrong.
-    Usage = 2,
-    /// The user's files are wrong.
-    Invalid = 3,
-    /// Another process owns the infrastructure.
-    Owned = 4,
-    /// Something exists that should have been removed.
-    LeftBehind = 5,
-    /// The command is done as far as possible, and the infrastructure is not ready.
-    NotReady = 6,
-    /// Some machines could not be observed, and no failure is known.
-    Unreachable = 7,
-    /// The user interrupted the command.
-    Interrupted = 130,
+/// Returns the exit status of a command that leaves an infrastructure in this state, and prints the cause if it is not 0.
+pub(crate) fn exit_of_status(status: &Status) -> ExitStatus {
+    let exit = exit_of_state(status.state);
+    if exit != ExitStatus::Success {
+        let cause = status.message.as_ref().map(|message| format!(": {}", one_line(message))).unwrap_or_default();
+        super::print::note(format_args!("{} is {}{cause}", status.name, status.state));
+    }
+    exit
 }
 
-impl ExitStatus {
-    /// Returns the exit status of a command that leaves an infrastructure in this state, and prints the cause if it is not 0.
-    pub(crate) fn of_status(status: &Status) -> Self {
-        let exit = Self::of_state(status.state);
-        if exit != Self::Success {
-            let cause = status.message.as_ref().map(|message| format!(": {}", one_line(message))).unwrap_or_default();
-            super::print::note(format_args!("{} is {}{cause}", status.name, status.state));
-        }
-        exit
-    }
-
-    fn of_state(state: InfrastructureState) -> Self {
-        match state {
-            InfrastructureState::Ready => Self::Success,
-            InfrastructureState::Unreachable => Self::Unreachable,
-            InfrastructureState::Building
-            | InfrastructureState::Degraded
-            | InfrastructureState::Failing
-            | InfrastructureState::Held
-            | InfrastructureState::Destroying => Self::NotReady,
-        }
-    }
-}
-
-impl From<ExitStatus> for ExitCode {
-    fn from(exit: ExitStatus) -> Self {
-        Self::from(exit as u8)
+fn exit_of_state(state: InfrastructureState) -> ExitStatus {
+    match state {
+        InfrastructureState::Ready => ExitStatus::Success,
+        InfrastructureState::Unreachable => ExitStatus::Unreachable,
+        InfrastructureState::Building
+        | InfrastructureState::Degraded
+        | InfrastructureState::Failing
+        | InfrastructureState::Held
+        | InfrastructureState::Destroying => ExitStatus::NotReady,
     }
 }
 
@@ -94,19 +61,19 @@ pub(crate) enum Failure {
 /// A failure with a message only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
-    pub(crate) exit: ExitStatus,
-    pub(crate) code: String,
+    pub(crate) code: &'static str,
     pub(crate) text: String,
     pub(crate) help: Option<String>,
 }
 
 impl Failure {
-    /// Creates a failure with a message.
-    pub(crate) fn new(exit: ExitStatus, code: &str, text: impl fmt::Display) -> Self {
-        Self::Other(Message { exit, code: code.to_owned(), text: text.to_string(), help: None })
+    /// Creates a failure with a message. The exit status and the help are those of the code.
+    pub(crate) fn new(code: &'static str, text: impl fmt::Display) -> Self {
+        let help = ErrorCode::find(code).and_then(|row| row.help).map(str::to_owned);
+        Self::Other(Message { code, text: text.to_string(), help })
     }
 
-    /// Adds a line of help to a failure with a message.
+    /// Sets the help of a failure with a message.
     pub(crate) fn help(self, help: impl fmt::Display) -> Self {
         match self {
             Self::Other(message) => Self::Other(Message { help: Some(help.to_string()), ..message }),
@@ -114,36 +81,41 @@ impl Failure {
         }
     }
 
+    /// Returns the stable code for programs.
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Self::Files(_) | Self::Nodes(_) => "files.invalid",
+            Self::Engine(error, _) => error.code(),
+            Self::Leftovers(..) => "engine.left",
+            Self::Orphans(..) => "engine.unrecorded",
+            Self::Service(error) => &error.code,
+            Self::Other(message) => message.code,
+        }
+    }
+
     /// Returns the exit status.
     pub(crate) fn exit(&self) -> ExitStatus {
         match self {
-            Self::Files(_) | Self::Nodes(_) => ExitStatus::Invalid,
-            Self::Leftovers(..) | Self::Orphans(..) => ExitStatus::LeftBehind,
-            Self::Service(error) => error.exit,
-            Self::Other(message) => message.exit,
+            Self::Service(error) => error.exit(),
             Self::Engine(error, _) if !error.left().is_empty() => ExitStatus::LeftBehind,
-            Self::Engine(error, _) => match **error {
-                EngineError::InvalidId { .. } | EngineError::UnknownNode { .. } => ExitStatus::Usage,
-                EngineError::Owned { .. } => ExitStatus::Owned,
-                EngineError::Invalid { .. } | EngineError::NoPlugin { .. } => ExitStatus::Invalid,
-                EngineError::Stopped { .. } => ExitStatus::Interrupted,
-                _ => ExitStatus::Failed,
-            },
+            // The code is that of a plugin's call.
+            Self::Engine(error, _) if matches!(**error, EngineError::Node { .. }) => ExitStatus::Failed,
+            _ => ErrorCode::find(self.code()).map_or(ExitStatus::Failed, |row| row.exit),
         }
     }
 
     /// Returns the failure as JSON, for programs.
     pub(crate) fn to_json(&self) -> Value {
-        let (code, message) = match self {
-            Self::Files(_) => ("files.invalid", "the files are not usable".to_owned()),
-            Self::Engine(error, _) => (error.code(), error.to_string()),
-            Self::Nodes(_) => ("files.invalid", "the nodes can't be deployed".to_owned()),
-            Self::Leftovers(..) => ("engine.left", "something could not be removed".to_owned()),
-            Self::Orphans(..) => ("engine.unrecorded", "machines without a record are left".to_owned()),
-            Self::Service(service) => (service.code.as_str(), service.text.clone()),
-            Self::Other(message) => (message.code.as_str(), message.text.clone()),
+        let message = match self {
+            Self::Files(_) => "the files are not usable".to_owned(),
+            Self::Engine(error, _) => error.to_string(),
+            Self::Nodes(_) => "the nodes can't be deployed".to_owned(),
+            Self::Leftovers(..) => "something could not be removed".to_owned(),
+            Self::Orphans(..) => "machines without a record are left".to_owned(),
+            Self::Service(service) => service.text.clone(),
+            Self::Other(message) => message.text.clone(),
         };
-        let mut error = json!({ "code": code, "message": message, "exit": self.exit() as u8 });
+        let mut error = json!({ "code": self.code(), "message": message, "exit": self.exit() as u8 });
         match self {
             Self::Files(diagnostics) => {
                 let problems = diagnostics.iter().map(occopus_model::Diagnostic::to_file_diagnostic);
@@ -201,13 +173,13 @@ impl Failure {
                 .collect(),
             Self::Service(error) => render_service_error(error),
             Self::Leftovers(id, left) => render(&SourceDiagnostic {
-                code: "engine.left".into(),
+                code: self.code().to_owned(),
                 message: format!("{} could not be removed", count_instances(left.len())),
                 help: Some(leftovers_help(id, left)),
                 ..SourceDiagnostic::default()
             }),
             Self::Orphans(id, machines) => render(&SourceDiagnostic {
-                code: "engine.unrecorded".into(),
+                code: self.code().to_owned(),
                 message: format!(
                     "destroyed {id}, but its clouds still list {} with its ownership label and no record in this store",
                     if machines.len() == 1 { "1 machine".to_owned() } else { format!("{} machines", machines.len()) },
@@ -216,7 +188,7 @@ impl Failure {
                 ..SourceDiagnostic::default()
             }),
             Self::Other(message) => render(&SourceDiagnostic {
-                code: message.code.clone(),
+                code: message.code.to_owned(),
                 message: message.text.clone(),
                 help: message.help.clone(),
                 ..SourceDiagnostic::default()
@@ -286,9 +258,15 @@ impl From<EngineError> for Failure {
     }
 }
 
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
+        Self::Service(Box::new(error))
+    }
+}
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::new(ExitStatus::Invalid, "config.invalid", error)
+        Self::new("config.invalid", error)
     }
 }
 
@@ -297,11 +275,8 @@ impl From<OpenError> for Failure {
         match error {
             OpenError::Store(source) => EngineError::from(source).into(),
             OpenError::Files(diagnostics) => diagnostics.into(),
-            OpenError::Conformance(ConformanceError::Fixture(error)) => {
-                Self::new(ExitStatus::Invalid, "fixture.invalid", error)
-                    .help("docs/writing-plugins.md has the keys of a fixture")
-            }
-            other => Self::new(ExitStatus::Failed, "start.failed", other),
+            OpenError::Conformance(ConformanceError::Fixture(error)) => Self::new("fixture.invalid", error),
+            other => Self::new("start.failed", other),
         }
     }
 }
@@ -310,20 +285,11 @@ impl From<OpenError> for Failure {
 fn engine_diagnostic(error: &EngineError, id: Option<&str>) -> SourceDiagnostic {
     let mut shown =
         SourceDiagnostic { code: error.code().to_owned(), message: error.to_string(), ..SourceDiagnostic::default() };
-    let mut help = Vec::new();
+    // The code of a node's failure is that of a plugin's call.
+    let row = ErrorCode::find(error.code()).filter(|_| !matches!(error, EngineError::Node { .. }));
+    let mut help: Vec<_> = row.and_then(|row| row.help).map(str::to_owned).into_iter().collect();
     match error {
-        EngineError::UnknownInfrastructure { .. } => help.push("`occopus status` lists all infrastructures".to_owned()),
-        EngineError::Owned { .. } => {
-            help.push(
-                "wait until it has finished; if it maintains the infrastructure, `occopus detach` stops it; the lease \
-                 of a dead process expires after a few seconds"
-                    .to_owned(),
-            );
-        }
-        EngineError::NoPlugin { location, .. } => {
-            shown.add_label(location.as_deref(), "here".to_owned());
-            help.push("`occopus plugin list` shows the available plugins".to_owned());
-        }
+        EngineError::NoPlugin { location, .. } => shown.add_label(location.as_deref(), "here".to_owned()),
         EngineError::Node { failure, rolled_back, left } => {
             shown.label_failure(failure, &mut help);
             SourceDiagnostic::quote_output(failure, &mut help);
@@ -499,7 +465,7 @@ mod tests {
             (InfrastructureState::Unreachable, 7),
         ];
         for (state, exit) in exits {
-            assert_eq!(ExitStatus::of_state(state) as u8, exit, "{state}");
+            assert_eq!(exit_of_state(state) as u8, exit, "{state}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use occopus_engine::{InstanceStatus, NodeStatus};
 
 use super::args::{GlobalArgs, LogsArgs};
-use super::failure::{ExitStatus, Failure};
+use super::failure::Failure;
 use super::terminal::printable;
 use super::{backend, print};
 
@@ -22,8 +22,7 @@ pub(crate) async fn run(logs: LogsArgs, common: &GlobalArgs) -> Result<(), Failu
     if instances.is_empty() {
         let names: Vec<_> = status.nodes.iter().map(|node| node.name.as_str()).collect();
         let text = format!("node or instance {} not found in {}", logs.node, status.id);
-        return Err(Failure::new(ExitStatus::Failed, "logs.unknown-node", text)
-            .help(format_args!("its nodes are {}", names.join(", "))));
+        return Err(Failure::new("logs.unknown-node", text).help(format_args!("its nodes are {}", names.join(", "))));
     }
     let mut missing = None;
     for instance in &instances {
@@ -58,9 +57,8 @@ fn print_log(path: &Path) -> Result<(), Failure> {
 }
 
 fn print_file(path: &Path) -> Result<(), Failure> {
-    let unreadable = |error: io::Error| {
-        Failure::new(ExitStatus::Failed, "logs.unreadable", format_args!("{} can't be read: {error}", path.display()))
-    };
+    let unreadable =
+        |error: io::Error| Failure::new("logs.unreadable", format_args!("{} can't be read: {error}", path.display()));
     let mut file = File::open(path).map_err(unreadable)?;
     let mut stdout = io::stdout().lock();
     let copied = if stdout.is_terminal() {
@@ -91,7 +89,7 @@ fn print_escaped(file: File, terminal: &mut impl Write) -> io::Result<()> {
 fn no_local_output(instance: &InstanceStatus) -> Failure {
     let attribute = |key: &str| instance.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value);
     let text = format!("the driver {} keeps no output of {} on this machine", instance.driver, instance.id);
-    let failure = Failure::new(ExitStatus::Failed, "logs.elsewhere", text);
+    let failure = Failure::new("logs.elsewhere", text);
     match (instance.driver.as_str(), attribute("container")) {
         ("docker", Some(container)) => failure.help(format_args!("use its Docker engine: docker logs {container}")),
         ("docker", None) => failure.help(format_args!(

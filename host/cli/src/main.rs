@@ -25,6 +25,7 @@ mod report;
 mod scale;
 mod schema;
 mod serve;
+mod service_error;
 mod signals;
 mod status;
 mod store;
@@ -39,10 +40,11 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use occopus_api::ExitStatus;
 use tokio::runtime::Builder;
 
 use args::{Cli, Command, ComponentCommand, GlobalArgs, OutputFormat};
-use failure::{ExitStatus, Failure};
+use failure::Failure;
 use telemetry::Telemetry;
 
 fn main() -> ExitCode {
@@ -94,11 +96,7 @@ fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<ExitStatus, Failure> 
     let mut builder =
         if needs_worker_threads(&cli.command) { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     let runtime = builder.enable_all().build().map_err(|error| {
-        Failure::new(
-            ExitStatus::Failed,
-            "start.failed",
-            format_args!("cannot start the threads of the program: {error}"),
-        )
+        Failure::new("start.failed", format_args!("cannot start the threads of the program: {error}"))
     })?;
     if let Some(telemetry) = &telemetry {
         telemetry.run_on(runtime.handle().clone());

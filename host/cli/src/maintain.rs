@@ -3,12 +3,13 @@
 use std::fs;
 
 use occopus::{Occopus, needs_of_description, needs_of_status};
+use occopus_api::ExitStatus;
 use occopus_engine::{EngineError, MaintainOptions, Status};
 use serde_json::json;
 
 use super::args::{GlobalArgs, MaintainArgs, OutputFormat, ReportTarget};
 use super::backend::Backend;
-use super::failure::{ExitStatus, Failure};
+use super::failure::{Failure, exit_of_status};
 use super::remote::{self, ServiceClient, StreamStart};
 use super::report::{ProgressTree, address_lines};
 use super::{backend, print, report};
@@ -52,7 +53,7 @@ pub(crate) async fn run(maintain: MaintainArgs, common: &GlobalArgs) -> Result<E
     }
     report::print_status(&status, maintain.output.format());
     // A cyclic run ends by a signal: its exit status does not depend on the state at that moment.
-    Ok(if maintain.cyclic { ExitStatus::Success } else { ExitStatus::of_status(&status) })
+    Ok(if maintain.cyclic { ExitStatus::Success } else { exit_of_status(&status) })
 }
 
 /// Outcome of `maintain`.
@@ -95,7 +96,7 @@ async fn run_local(id: &str, maintain: &MaintainArgs, occopus: &Occopus) -> Resu
 async fn run_on_service(id: &str, maintain: &MaintainArgs, service: &ServiceClient) -> Result<Status, Failure> {
     if maintain.cyclic {
         let text = "`--cyclic` is not supported with a service, which maintains infrastructures by itself";
-        let failure = Failure::new(ExitStatus::Usage, "maintain.cyclic", text);
+        let failure = Failure::new("maintain.cyclic", text);
         return Err(failure.help(format_args!("`occopus attach -i {id}` starts it, `occopus detach -i {id}` stops it")));
     }
     let before = service.status(id, false).await?;
@@ -122,7 +123,6 @@ fn report(status: &Status, maintain: &MaintainArgs) -> Result<(), Failure> {
             }
             fs::write(path, text).map_err(|error| {
                 Failure::new(
-                    ExitStatus::Failed,
                     "report.unwritable",
                     format_args!("cannot write the report to {}: {error}", path.display()),
                 )

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::args::{GlobalArgs, OutputFormat, RenderArgs};
-use super::failure::{ExitStatus, Failure};
+use super::failure::Failure;
 use super::{backend, print};
 
 pub(crate) async fn run(render: RenderArgs, common: &GlobalArgs) -> Result<(), Failure> {
@@ -11,8 +11,7 @@ pub(crate) async fn run(render: RenderArgs, common: &GlobalArgs) -> Result<(), F
     let Some(index) = infrastructure.nodes.iter().position(|node| node.name == render.node) else {
         let names: Vec<_> = infrastructure.nodes.iter().map(|node| node.name.as_str()).collect();
         let text = format!("the description has no node `{}`", render.node);
-        return Err(Failure::new(ExitStatus::Usage, "node.unknown", text)
-            .help(format_args!("its nodes are {}", names.join(", "))));
+        return Err(Failure::new("node.unknown", text).help(format_args!("its nodes are {}", names.join(", "))));
     };
     // Rendered with the plugins of this machine, also for a description that was compiled against a service.
     let engine = backend::open_local(common)?.planner(render.infra_id.as_deref()).await?;

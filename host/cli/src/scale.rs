@@ -1,12 +1,13 @@
 //! `occopus scale`
 
 use occopus::{Occopus, needs_of_description, needs_of_status};
+use occopus_api::ExitStatus;
 use occopus_engine::{EngineError, MaintainOptions, Scale, Status};
 use serde_json::json;
 
 use super::args::{GlobalArgs, OutputFormat, ScaleArgs};
 use super::backend::Backend;
-use super::failure::{ExitStatus, Failure};
+use super::failure::{Failure, exit_of_status};
 use super::remote::{self, ScaleCall, ServiceClient, StreamStart};
 use super::report::ProgressTree;
 use super::{backend, print, report};
@@ -34,7 +35,7 @@ pub(crate) async fn run(arguments: ScaleArgs, common: &GlobalArgs) -> Result<Exi
         }
         (ScaleOutcome::Applied(status), format) => {
             report::print_status(&status, format);
-            return Ok(ExitStatus::of_status(&status));
+            return Ok(exit_of_status(&status));
         }
         (ScaleOutcome::LeftToOwner(status), format) => report::print_status(&status, format),
     }
@@ -123,7 +124,7 @@ async fn run_on_service(request: ScaleRequest, service: &ServiceClient) -> Resul
             let tree = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr());
             remote::follow_operation(service, &accepted, events, tree, None).await?;
         }
-        Err(Failure::Service(error)) if error.exit == ExitStatus::Owned => {
+        Err(Failure::Service(error)) if error.exit() == ExitStatus::Owned => {
             print::note(format_args!("{id} is owned by another process, which applies the target"));
             return Ok(ScaleOutcome::LeftToOwner(service.status(&id, false).await?));
         }

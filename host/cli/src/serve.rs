@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{GlobalArgs, OutputFormat, ServeArgs};
-use super::failure::{ExitStatus, Failure};
+use super::failure::Failure;
 use super::{print, signals};
 
 pub(crate) async fn run(serve: ServeArgs, common: &GlobalArgs) -> Result<(), Failure> {
@@ -65,13 +65,11 @@ fn tls(serve: &ServeArgs) -> Option<TlsFiles> {
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         match error {
-            ServeError::Exposure(exposure) => {
-                Self::new(ExitStatus::Usage, exposure.code(), exposure).help(exposure.help())
-            }
+            ServeError::Exposure(exposure) => Self::new(exposure.code(), exposure).help(exposure.help()),
             ServeError::Open(error) => error.into(),
             ServeError::Store(error) => occopus_engine::EngineError::from(error).into(),
-            ServeError::Origin(error) => Self::new(ExitStatus::Invalid, "config.invalid", error),
-            other => Self::new(ExitStatus::Failed, "serve.failed", other),
+            ServeError::Origin(error) => Self::new("config.invalid", error),
+            other => Self::new("serve.failed", other),
         }
     }
 }

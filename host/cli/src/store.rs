@@ -8,7 +8,7 @@ use occopus_engine::EngineError;
 use serde_json::json;
 
 use super::args::{GlobalArgs, OutputFormat, StoreCommand};
-use super::failure::{ExitStatus, Failure};
+use super::failure::Failure;
 use super::print;
 
 /// Number of events that are read at a time.
@@ -39,8 +39,7 @@ async fn check(config: Config, format: OutputFormat) -> Result<(), Failure> {
     }
     let text =
         format!("the store {} is damaged: {} problems, the first: {}", path.display(), problems.len(), problems[0]);
-    let failure = Failure::new(ExitStatus::Failed, "store.damaged", text);
-    Err(failure.help("restore it from a backup; until then it is read-only, and some of it may be unreadable"))
+    Err(Failure::new("store.damaged", text))
 }
 
 fn print_report(path: &Path, report: &CheckReport, problems: &[String], format: OutputFormat) {

@@ -7,7 +7,7 @@ use occopus_server::access::{NewToken, TokenError, TokenInfo, Tokens};
 use serde_json::{Value, json};
 
 use super::args::{GlobalArgs, OutputFormat, TokenCommand};
-use super::failure::{ExitStatus, Failure};
+use super::failure::Failure;
 use super::{backend, print};
 
 pub(crate) async fn run(token: TokenCommand, common: &GlobalArgs) -> Result<(), Failure> {
@@ -49,8 +49,7 @@ pub(crate) async fn run(token: TokenCommand, common: &GlobalArgs) -> Result<(), 
 /// Returns the time after this span from now.
 fn expiry_after(span: Span) -> Result<Timestamp, Failure> {
     let end = Timestamp::now().to_zoned_datetime(TimeZone::UTC).checked_add(span);
-    let end =
-        end.map_err(|error| Failure::new(ExitStatus::Usage, "token.expires", format_args!("--expires: {error}")))?;
+    let end = end.map_err(|error| Failure::new("token.expires", format_args!("--expires: {error}")))?;
     Ok(end.timestamp())
 }
 
@@ -84,13 +83,7 @@ impl From<TokenError> for Failure {
         let code = error.code();
         match error {
             TokenError::Store(source) => EngineError::from(source).into(),
-            TokenError::Name { .. } | TokenError::Past { .. } => Self::new(ExitStatus::Usage, code, error),
-            TokenError::Taken { .. } => Self::new(ExitStatus::Failed, code, error)
-                .help("`occopus token revoke ID` revokes the old one, which frees the name"),
-            TokenError::Unknown { .. } => {
-                Self::new(ExitStatus::Failed, code, error).help("`occopus token list` shows all tokens")
-            }
-            _ => Self::new(ExitStatus::Failed, code, error),
+            error => Self::new(code, error),
         }
     }
 }

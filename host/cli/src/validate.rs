@@ -7,7 +7,7 @@ use occopus_model::{Diagnostic, Diagnostics, Infrastructure};
 use serde_json::json;
 
 use super::args::{DescriptionArgs, GlobalArgs, OutputFormat, ValidateArgs};
-use super::failure::{ExitStatus, Failure, render_diagnostics};
+use super::failure::{Failure, render_diagnostics};
 use super::remote::ServiceClient;
 use super::{backend, print};
 
@@ -102,7 +102,7 @@ fn enforce_strict(warnings: &[FileDiagnostic], strict: bool) -> Result<(), Failu
     }
     let number = pluralize(warnings.len() as u64, "warning");
     let text = format_args!("{number}, and `--strict` allows none");
-    Err(Failure::new(ExitStatus::Invalid, "files.warnings", text))
+    Err(Failure::new("files.warnings", text))
 }
 
 fn pluralize(number: u64, noun: &str) -> String {

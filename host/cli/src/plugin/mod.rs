@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::args::{GlobalArgs, Language, OutputFormat, PluginCommand};
 use super::backend::Backend;
-use super::failure::{ExitStatus, Failure};
+use super::failure::Failure;
 use super::{backend, print, signals};
 
 mod details;
@@ -68,7 +68,7 @@ async fn examine(occopus: &Occopus, file: &Path) -> Result<(Arc<Runtime>, Plugin
         (Some(info), None) => Ok((runtime, info)),
         (_, error) => {
             let text = error.map_or("the plugin is not usable", String::as_str);
-            Err(Failure::new(ExitStatus::Failed, "plugin.unusable", text))
+            Err(Failure::new("plugin.unusable", text))
         }
     }
 }
@@ -110,12 +110,7 @@ async fn check(occopus: &Occopus, file: &Path, format: OutputFormat) -> Result<(
         return Ok(());
     }
     let list = undeclared.join(", ");
-    Err(Failure::new(
-        ExitStatus::Failed,
-        "plugin.undeclared",
-        format_args!("the plugin imports {list}, but does not declare it"),
-    )
-    .help("add it to `needs.interfaces` of the plugin's description; otherwise every call of it is denied"))
+    Err(Failure::new("plugin.undeclared", format_args!("the plugin imports {list}, but does not declare it")))
 }
 
 /// Number of the plugin's last lines that are shown for a failed check.
@@ -187,11 +182,10 @@ async fn test(
         return Ok(());
     }
     if stop.request_count() > 0 {
-        return Err(Failure::new(ExitStatus::Interrupted, "plugin.interrupted", "the tests were interrupted"));
+        return Err(Failure::new("plugin.interrupted", "the tests were interrupted"));
     }
     let text = format_args!("{} violates its contract", report.plugin);
-    Err(Failure::new(ExitStatus::Failed, "plugin.conformance", text)
-        .help("docs/writing-plugins.md describes the checks"))
+    Err(Failure::new("plugin.conformance", text))
 }
 
 async fn install(occopus: &Occopus, file: &Path, consent: InstallConsent) -> Result<(), Failure> {
@@ -249,18 +243,14 @@ async fn resolve_as_installed(
     }
     let origin = file.display().to_string();
     let error = runtime.load_errors().into_iter().find(|message| message.starts_with(&origin));
-    Err(Failure::new(
-        ExitStatus::Failed,
-        "plugin.refused",
-        error.as_deref().unwrap_or("the plugin is not usable beside the others"),
-    ))
+    Err(Failure::new("plugin.refused", error.as_deref().unwrap_or("the plugin is not usable beside the others")))
 }
 
 /// Asks for consent on a terminal. `action` completes the question ("grant ... to ...").
 fn ask_consent(action: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         let text = format_args!("consent is required to {action}");
-        return Err(Failure::new(ExitStatus::Failed, "plugin.consent", text).help("`--yes` gives consent"));
+        return Err(Failure::new("plugin.consent", text));
     }
     let mut letters = action.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
@@ -270,14 +260,14 @@ fn ask_consent(action: &str) -> Result<(), Failure> {
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }
-    Err(Failure::new(ExitStatus::Failed, "plugin.consent", "nothing was installed"))
+    Err(Failure::new("plugin.consent", "nothing was installed"))
 }
 
 fn remove(occopus: &Occopus, name: &str) -> Result<(), Failure> {
     let mut installed = InstalledPlugins::read(&occopus.plugin_directory()).map_err(install_failure)?;
     let removed = installed.remove(name).map_err(install_failure)?;
     if removed.is_empty() {
-        return Err(Failure::new(ExitStatus::Failed, "plugin.unknown", format_args!("plugin {name} is not installed")));
+        return Err(Failure::new("plugin.unknown", format_args!("plugin {name} is not installed")));
     }
     for path in removed {
         print::line(format_args!("removed {}", path.display()));
@@ -291,11 +281,11 @@ fn print_question(question: &str) {
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Failure {
-    Failure::new(ExitStatus::Failed, "plugin.unreadable", format_args!("{}: {error}", file.display()))
+    Failure::new("plugin.unreadable", format_args!("{}: {error}", file.display()))
 }
 
 fn install_failure(error: InstallError) -> Failure {
-    Failure::new(ExitStatus::Failed, "plugin.install", error)
+    Failure::new("plugin.install", error)
 }
 
 /// Returns the plugins of a backend, and the messages of those that cannot be loaded.
@@ -336,6 +326,6 @@ fn inspect(plugins: &[PluginDetails], name: &str, format: OutputFormat) -> Resul
 
 fn unknown_plugin(plugins: &[PluginDetails], name: &str) -> Failure {
     let names: Vec<_> = plugins.iter().map(|plugin| plugin.keyword.as_str()).collect();
-    Failure::new(ExitStatus::Failed, "plugin.unknown", format_args!("plugin {name} not found"))
+    Failure::new("plugin.unknown", format_args!("plugin {name} not found"))
         .help(format_args!("available plugins: {}", names.join(", ")))
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use occopus_runtime::PluginKind;
 
-use crate::failure::{ExitStatus, Failure};
+use crate::failure::Failure;
 use crate::print;
 
 const WASM_TARGET: &str = "wasm32-wasip2";
@@ -38,12 +38,11 @@ pub(crate) fn new(name: &str, kind: PluginKind, sdk: Option<&Path>) -> Result<()
     let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
     if !name.starts_with(|letter: char| letter.is_ascii_lowercase()) || !name.chars().all(is_plain) {
         let text = format_args!("`{name}` is not a valid plugin name");
-        return Err(Failure::new(ExitStatus::Usage, "plugin.name", text)
-            .help("use lower-case letters, digits and `_`, beginning with a letter"));
+        return Err(Failure::new("plugin.name", text));
     }
     let folder = PathBuf::from(name);
     if folder.exists() {
-        return Err(Failure::new(ExitStatus::Failed, "plugin.exists", format_args!("`{name}` already exists")));
+        return Err(Failure::new("plugin.exists", format_args!("`{name}` already exists")));
     }
     let sdk = match sdk {
         Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
@@ -74,11 +73,7 @@ pub(crate) fn new(name: &str, kind: PluginKind, sdk: Option<&Path>) -> Result<()
         let path = folder.join(file);
         let written = fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(&path, text));
         written.map_err(|error| {
-            Failure::new(
-                ExitStatus::Failed,
-                "plugin.write",
-                format_args!("{} can't be written: {error}", path.display()),
-            )
+            Failure::new("plugin.write", format_args!("{} can't be written: {error}", path.display()))
         })?;
     }
     print::line(format_args!("{name}/ is a {}; its code is in {name}/src/lib.rs", kind.name()));
@@ -89,7 +84,7 @@ pub(crate) fn new(name: &str, kind: PluginKind, sdk: Option<&Path>) -> Result<()
 
 /// Builds the project in a folder. Returns the path of the component.
 pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
-    let failed = |text: String| Failure::new(ExitStatus::Failed, "plugin.build", text);
+    let failed = |text: String| Failure::new("plugin.build", text);
     if !folder.join("Cargo.toml").is_file() {
         return Err(failed(format!("there is no Cargo.toml in {}", folder.display()))
             .help("`occopus plugin new NAME --kind driver` makes a project"));

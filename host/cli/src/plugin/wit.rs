@@ -5,7 +5,7 @@ use std::path::Path;
 
 use occopus_runtime::PluginKind;
 
-use crate::failure::{ExitStatus, Failure};
+use crate::failure::Failure;
 use crate::print;
 
 macro_rules! contract {
@@ -30,11 +30,7 @@ pub(crate) fn write(kind: PluginKind, folder: &Path) -> Result<(), Failure> {
         let path = folder.join(file);
         let written = fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| fs::write(&path, text));
         written.map_err(|error| {
-            Failure::new(
-                ExitStatus::Failed,
-                "plugin.write",
-                format_args!("{} can't be written: {error}", path.display()),
-            )
+            Failure::new("plugin.write", format_args!("{} can't be written: {error}", path.display()))
         })?;
     }
     print::line(format_args!("{} has the world {world} of occopus:{package}", folder.display()));

@@ -2,7 +2,7 @@
 
 use super::client::server_address;
 use crate::args::{Command, GlobalArgs, PluginCommand};
-use crate::failure::{ExitStatus, Failure};
+use crate::failure::Failure;
 
 /// Backends that a command supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) fn check_backend_support(command: &Command, common: &GlobalArgs) -> R
         let text = "this command runs on this machine only, not on a service";
         let help =
             if common.server.is_some() { "leave out `--server`" } else { "unset OCCOPUS_SERVER for this command" };
-        return Err(Failure::new(ExitStatus::Usage, "server.not-for-this", text).help(help));
+        return Err(Failure::new("server.not-for-this", text).help(help));
     }
     Ok(())
 }
@@ -69,6 +69,8 @@ fn backend_support(command: &Command) -> BackendSupport {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+
+    use occopus_api::ExitStatus;
 
     use super::*;
     use crate::args::Cli;

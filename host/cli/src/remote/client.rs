@@ -10,11 +10,11 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
-use super::body::read_body;
-use super::problem::{self, ServiceError};
+use super::body::{read_body, read_failure};
 use crate::args::GlobalArgs;
-use crate::failure::{ExitStatus, Failure};
+use crate::failure::Failure;
 use crate::print;
+use crate::service_error::ServiceError;
 
 /// Time until a connection is established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -124,11 +124,9 @@ impl ServiceClient {
                 }
                 (status, _) if status.is_redirection() => {
                     let text = format!("the service at {} redirects the request ({status})", self.base);
-                    return Err(ServiceError::new(ExitStatus::Failed, "service.elsewhere", text)
-                        .help("use the URL of the service itself")
-                        .into());
+                    return Err(ServiceError::new("service.elsewhere", text).into());
                 }
-                _ => return Err(problem::read_failure(response).await),
+                _ => return Err(read_failure(response).await),
             }
         }
     }
@@ -143,20 +141,17 @@ impl ServiceClient {
         let bytes = read_body(response, MAX_RESPONSE_BYTES).await.map_err(|error| self.unreachable(&error))?;
         let Some(bytes) = bytes else {
             let text = format!("the response of {} is larger than {} MiB", self.base, MAX_RESPONSE_BYTES >> 20);
-            return Err(ServiceError::new(ExitStatus::Failed, "service.unexpected", text).into());
+            return Err(ServiceError::new("service.unexpected", text).into());
         };
         serde_json::from_slice(&bytes).map_err(|error| {
             let text = format!("unexpected response of {}, which may not be an Occopus service: {error}", self.base);
-            ServiceError::new(ExitStatus::Failed, "service.unexpected", text).into()
+            ServiceError::new("service.unexpected", text).into()
         })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
         let text = format!("cannot connect to the service at {}: {}", self.base, cause_chain(error));
-        ServiceError::new(ExitStatus::Failed, "service.unreachable", text)
-            .transient()
-            .help("`--server` or OCCOPUS_SERVER has its URL")
-            .into()
+        ServiceError::new("service.unreachable", text).transient().into()
     }
 }
 
@@ -182,12 +177,8 @@ fn read_token(common: &GlobalArgs) -> Result<Option<String>, Failure> {
 
 fn parse_base_url(address: &str) -> Result<Url, Failure> {
     let invalid = |cause: &str| {
-        Failure::new(
-            ExitStatus::Usage,
-            "server.invalid",
-            format_args!("`{address}` is not the URL of a service: {cause}"),
-        )
-        .help("for example https://occopus.example.org, or http://127.0.0.1:8080")
+        Failure::new("server.invalid", format_args!("`{address}` is not the URL of a service: {cause}"))
+            .help("for example https://occopus.example.org, or http://127.0.0.1:8080")
     };
     let url = Url::parse(address).map_err(|error| invalid(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -196,8 +187,7 @@ fn parse_base_url(address: &str) -> Result<Url, Failure> {
     if !url.username().is_empty() || url.password().is_some() {
         // The message does not repeat the address, which has a password in it.
         let text = "the URL of a service must not contain a user or a password";
-        return Err(Failure::new(ExitStatus::Usage, "server.invalid", text)
-            .help("pass a token in OCCOPUS_TOKEN or with `--token-file`"));
+        return Err(Failure::new("server.invalid", text).help("pass a token in OCCOPUS_TOKEN or with `--token-file`"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(invalid("it contains a `?` or a `#`"));
@@ -217,7 +207,7 @@ fn retry_after_seconds(response: &Response) -> Option<u64> {
 }
 
 fn client_config_error(text: impl std::fmt::Display) -> Failure {
-    Failure::new(ExitStatus::Usage, "server.unusable", text)
+    Failure::new("server.unusable", text)
 }
 
 /// Returns the causes of an error. The text of a reqwest error itself is about requests and URLs.
@@ -229,6 +219,8 @@ fn cause_chain(error: &(dyn StdError + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use occopus_api::ExitStatus;
+
     use super::*;
 
     fn service(address: &str) -> ServiceClient {

@@ -165,8 +165,8 @@ mod tests {
 
     use crate::plugin::{PluginDetails, PluginNeeds};
 
-    use super::super::problem::ServiceError;
     use super::*;
+    use crate::service_error::ServiceError;
 
     fn posted(folder: &std::path::Path) -> SubmittedDescription {
         let plugin = |kind: PluginKind, keyword: &str| PluginDetails {
@@ -214,7 +214,7 @@ mod tests {
             column: Some(15),
             ..FileDiagnostic::default()
         };
-        let mut error = ServiceError::new(crate::failure::ExitStatus::Invalid, "files.invalid", "no");
+        let mut error = ServiceError::new("files.invalid", "no");
         error.problems = vec![diagnostic(line), diagnostic(1)];
         let Failure::Service(error) = posted.relocate_failure(error.into()) else {
             panic!("not an error of a service")

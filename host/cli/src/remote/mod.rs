@@ -11,14 +11,12 @@ mod compile;
 mod events;
 mod operation;
 mod plugins;
-mod problem;
 
 pub(crate) use api::{DestroyResponse, ScaleCall};
 pub(crate) use backend_support::check_backend_support;
 pub(crate) use client::ServiceClient;
 pub(crate) use events::{StreamStart, subscribe};
 pub(crate) use operation::follow_operation;
-pub(crate) use problem::ServiceError;
 
 use crate::failure::Failure;
 

@@ -8,10 +8,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::client::ServiceClient;
 use super::compile::SubmittedDescription;
-use super::problem::ServiceError;
 use super::without_locations;
-use crate::failure::{ExitStatus, Failure};
+use crate::failure::Failure;
 use crate::report::{self, ProgressTree};
+use crate::service_error::ServiceError;
 use crate::{print, signals};
 
 /// Pause between two requests for the state of an operation.
@@ -109,7 +109,7 @@ fn operation_outcome(operation: Operation, id: &str) -> Option<Result<(), Failur
                 || {
                     let text =
                         operation.message.unwrap_or_else(|| "the operation failed; the service gives no cause".into());
-                    ServiceError::new(ExitStatus::Failed, "operation.failed", text)
+                    ServiceError::new("operation.failed", text)
                 },
                 ServiceError::from,
             );
@@ -117,15 +117,13 @@ fn operation_outcome(operation: Operation, id: &str) -> Option<Result<(), Failur
         }
         OperationState::Superseded => {
             let text = operation.message.unwrap_or_else(|| "the operation was superseded by a later request".into());
-            Some(Err(ServiceError::new(ExitStatus::Failed, "operation.superseded", text)
-                .with_infrastructure(id)
-                .into()))
+            Some(Err(ServiceError::new("operation.superseded", text).with_infrastructure(id).into()))
         }
     }
 }
 
 fn interrupted(id: &str) -> Failure {
-    ServiceError::new(ExitStatus::Interrupted, "client.left", format!("the service continues with {id}"))
+    ServiceError::new("client.left", format!("the service continues with {id}"))
         .with_infrastructure(id)
         .help(format!("`occopus events -f -i {id}` shows it again; `occopus destroy -i {id}` stops and removes it"))
         .into()
@@ -133,6 +131,7 @@ fn interrupted(id: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use occopus_api::ExitStatus;
     use serde_json::{Value, json};
 
     use super::*;

@@ -1,16 +1,12 @@
-//! Error responses of a service (problem details, RFC 9457) as failures of commands.
+//! Errors of a service, from its problem details (RFC 9457), and of the connection to it.
 
-use occopus_api::{FileDiagnostic, ProblemDetails};
+use http::StatusCode;
+use occopus_api::{ErrorCode, ExitStatus, FileDiagnostic, ProblemDetails};
 use occopus_engine::Leftover;
-use reqwest::{Response, StatusCode};
-
-use super::body::read_body;
-use crate::failure::{ExitStatus, Failure};
 
 /// An error of a service, or of the connection to it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ServiceError {
-    pub(crate) exit: ExitStatus,
     pub(crate) code: String,
     pub(crate) text: String,
     pub(crate) help: Option<String>,
@@ -27,18 +23,28 @@ pub(crate) struct ServiceError {
 }
 
 impl ServiceError {
-    pub(crate) fn new(exit: ExitStatus, code: &str, text: impl Into<String>) -> Self {
+    /// Creates an error. The help is that of the code.
+    pub(crate) fn new(code: &str, text: impl Into<String>) -> Self {
         Self {
-            exit,
             code: code.to_owned(),
             text: text.into(),
-            help: None,
+            help: help_of(code, None),
             problems: Vec::new(),
             left: Vec::new(),
             infrastructure: None,
             status: None,
             is_transient: false,
         }
+    }
+
+    /// Returns the error of a response, which may be that of a proxy.
+    pub(crate) fn from_response(status: StatusCode, body: &[u8]) -> Self {
+        let mut problem = serde_json::from_slice::<ProblemDetails>(body).unwrap_or_default();
+        problem.status = status.as_u16();
+        if problem.detail.is_empty() {
+            problem.detail = format!("the service responds with {status}");
+        }
+        problem.into()
     }
 
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
@@ -59,11 +65,18 @@ impl ServiceError {
     pub(crate) fn with_infrastructure(self, id: &str) -> Self {
         Self { infrastructure: Some(id.to_owned()), ..self }
     }
-}
 
-impl From<ServiceError> for Failure {
-    fn from(error: ServiceError) -> Self {
-        Self::Service(Box::new(error))
+    /// Returns the exit status of a command that fails with it: that of the same error on this machine.
+    pub(crate) fn exit(&self) -> ExitStatus {
+        match (ErrorCode::find(&self.code), self.status) {
+            _ if !self.left.is_empty() => ExitStatus::LeftBehind,
+            // A node failed: the code is that of a plugin's call.
+            (_, Some(StatusCode::BAD_GATEWAY)) => ExitStatus::Failed,
+            // An invalid document; a newer service may have another code for it.
+            (_, Some(StatusCode::BAD_REQUEST)) if !self.problems.is_empty() => ExitStatus::Invalid,
+            (Some(row), _) => row.exit,
+            (None, _) => ExitStatus::Failed,
+        }
     }
 }
 
@@ -73,66 +86,24 @@ impl From<ProblemDetails> for ServiceError {
         let code = if problem.code.is_empty() { "service.refused".to_owned() } else { problem.code };
         let text = [problem.detail, problem.title].into_iter().find(|text| !text.is_empty());
         let text = text.unwrap_or_else(|| "the service rejects the request without a cause".to_owned());
-        // The diagnostics of a node that failed later have locations in a valid document.
-        let is_about_files = status == Some(StatusCode::BAD_REQUEST) && !problem.problems.is_empty();
-        let exit = match code.as_str() {
-            _ if !problem.left.is_empty() => ExitStatus::LeftBehind,
-            "engine.owned" => ExitStatus::Owned,
-            "engine.left" => ExitStatus::LeftBehind,
-            "engine.invalid-id" | "engine.unknown-node" => ExitStatus::Usage,
-            "engine.invalid" | "engine.no-plugin" | "files.invalid" | "credentials.missing" => ExitStatus::Invalid,
-            _ if is_about_files => ExitStatus::Invalid,
-            _ => ExitStatus::Failed,
-        };
-        let help = problem.help.or_else(|| default_help(&code, status).map(str::to_owned));
+        let help = problem.help.or_else(|| help_of(&code, status));
         let is_transient = matches!(
             status,
             Some(StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
         );
-        Self {
-            help,
-            problems: problem.problems,
-            left: problem.left,
-            status,
-            is_transient,
-            ..Self::new(exit, &code, text)
-        }
+        Self { help, problems: problem.problems, left: problem.left, status, is_transient, ..Self::new(&code, text) }
     }
 }
 
-fn default_help(code: &str, status: Option<StatusCode>) -> Option<&'static str> {
-    match (code, status) {
-        ("engine.unknown-infrastructure", _) => Some("`occopus status` lists all infrastructures"),
-        ("engine.owned", _) => {
-            Some("wait until it has finished; if it maintains the infrastructure, `occopus detach` stops it")
-        }
-        (_, Some(StatusCode::UNAUTHORIZED)) => Some(
-            "pass a token in OCCOPUS_TOKEN or with `--token-file`; `occopus token create` makes one where the service runs",
-        ),
-        (_, Some(StatusCode::FORBIDDEN)) => {
-            Some("another token is required: `occopus token create` makes one where the service runs")
-        }
+/// Returns the help of a code; for a code without a row, that of a missing permission by the status.
+fn help_of(code: &str, status: Option<StatusCode>) -> Option<String> {
+    let by_status = match status {
+        Some(StatusCode::UNAUTHORIZED) => ErrorCode::find("access.unauthenticated"),
+        Some(StatusCode::FORBIDDEN) => ErrorCode::find("access.scope"),
         _ => None,
-    }
-}
-
-/// Size limit of an error response, in bytes: those of a service are shorter.
-const MAX_PROBLEM_BYTES: usize = 4 << 20;
-
-/// Reads an error response as a failure.
-pub(super) async fn read_failure(response: Response) -> Failure {
-    let status = response.status();
-    let bytes = read_body(response, MAX_PROBLEM_BYTES).await.ok().flatten().unwrap_or_default();
-    ServiceError::from(parse_problem(status, &bytes)).into()
-}
-
-fn parse_problem(status: StatusCode, bytes: &[u8]) -> ProblemDetails {
-    let mut problem = serde_json::from_slice::<ProblemDetails>(bytes).unwrap_or_default();
-    problem.status = status.as_u16();
-    if problem.detail.is_empty() {
-        problem.detail = format!("the service responds with {status}");
-    }
-    problem
+    };
+    let help = ErrorCode::find(code).and_then(|row| row.help).or_else(|| by_status?.help);
+    help.map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -142,7 +113,7 @@ mod tests {
     use super::*;
 
     fn parse(status: u16, body: &str) -> ServiceError {
-        parse_problem(StatusCode::from_u16(status).expect("a status"), body.as_bytes()).into()
+        ServiceError::from_response(StatusCode::from_u16(status).expect("a status"), body.as_bytes())
     }
 
     #[test]
@@ -157,17 +128,20 @@ mod tests {
             (500, "engine.left", ExitStatus::LeftBehind),
             (401, "access.unauthenticated", ExitStatus::Failed),
             (500, "something.new", ExitStatus::Failed),
+            (400, "service.webhook", ExitStatus::Invalid),
+            // A node failed: the code may be that of any plugin.
+            (502, "engine.no-plugin", ExitStatus::Failed),
         ] {
             let error =
                 parse(status, &json!({"code": code, "detail": "why", "title": "T", "status": status}).to_string());
-            assert_eq!((error.exit, error.text.as_str(), error.code.as_str()), (exit, "why", code));
+            assert_eq!((error.exit(), error.text.as_str(), error.code.as_str()), (exit, "why", code));
         }
     }
 
     #[test]
     fn missing_permissions_have_help() {
-        for status in [401, 403] {
-            let error = parse(status, r#"{"code": "access.x", "detail": "no"}"#);
+        for (status, code) in [(401, "access.unauthenticated"), (403, "access.scope"), (401, "new"), (403, "")] {
+            let error = parse(status, &json!({"code": code, "detail": "no"}).to_string());
             assert!(error.help.as_deref().is_some_and(|help| help.contains("token")), "{error:?}");
         }
         let error = parse(401, r#"{"detail": "no", "help": "its own words"}"#);
@@ -182,13 +156,13 @@ mod tests {
                           "column": 5, "end_line": 3, "end_column": 6, "help": "did you mean `y`?"}],
         });
         let error = parse(400, &body.to_string());
-        assert_eq!((error.exit, error.problems[0].location().as_deref()), (ExitStatus::Invalid, Some("d:3:5")));
+        assert_eq!((error.exit(), error.problems[0].location().as_deref()), (ExitStatus::Invalid, Some("d:3:5")));
         let leftover =
             json!({"node": "n", "instance": "i", "driver": "local", "state": "failed", "handle": null, "message": "m"});
         let error = parse(502, &body.to_string());
-        assert_eq!(error.exit, ExitStatus::Failed, "a node that failed later, and the place of its definition");
+        assert_eq!(error.exit(), ExitStatus::Failed, "a node that failed later, and the place of its definition");
         let error = parse(500, &json!({"code": "engine.left", "detail": "d", "left": [leftover]}).to_string());
-        assert_eq!((error.exit, error.left.len()), (ExitStatus::LeftBehind, 1));
+        assert_eq!((error.exit(), error.left.len()), (ExitStatus::LeftBehind, 1));
     }
 
     #[test]
