@@ -1,6 +1,6 @@
 //! `occopus auth`
 
-use occopus::Authentication;
+use occopus::{Authentication, Purpose, Step};
 use serde_json::json;
 
 use super::args::{AuthCommand, GlobalArgs, OutputFormat};
@@ -10,10 +10,8 @@ use super::{backend, print};
 pub(crate) async fn run(auth: AuthCommand, common: &GlobalArgs) -> Result<(), Failure> {
     let AuthCommand::Check { files, output } = auth;
     let occopus = backend::open_local(common)?;
-    let infrastructure = backend::compile(&occopus, files).await?.infrastructure;
-    backend::print_warnings(&occopus.credentials().await?);
-    let previews = backend::rehearse(&occopus, None, &infrastructure).await?;
-    let found = occopus.authentications(&infrastructure, &previews).await?;
+    let preparation = backend::prepare_description(&occopus, files, Purpose::Inspect, None, Step::Authenticate).await?;
+    let found = preparation.authentications();
     match output.format {
         OutputFormat::Json => {
             let to_json = |found: &Authentication| {
@@ -31,7 +29,7 @@ pub(crate) async fn run(auth: AuthCommand, common: &GlobalArgs) -> Result<(), Fa
         }
         OutputFormat::Text => found.iter().for_each(|found| print::line(line(found))),
     }
-    backend::ensure_authenticated(&occopus, &found)
+    backend::ensure_authenticated(&occopus, &preparation)
 }
 
 fn line(found: &Authentication) -> String {

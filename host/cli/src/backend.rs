@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use occopus::engine::ports::Plugins as _;
 use occopus::runtime::PluginKind;
-use occopus::{Authentication, Config, Need, Occopus, Overrides};
+use occopus::{Authentication, Config, Need, Occopus, OpenError, Overrides, Preparation, PrepareError, Purpose, Step};
 use occopus_api::FileDiagnostic;
 use occopus_engine::{EngineError, Preview, RunHandle, Summary};
 use occopus_model::{Compiled, Diagnostics, Infrastructure, Webhook};
@@ -55,12 +55,6 @@ pub(crate) async fn compile(occopus: &Occopus, files: DescriptionArgs) -> Result
     Ok(compiled)
 }
 
-/// Reads a description that is to be built. Fails if it still has placeholders of examples, or endpoints that cannot be used.
-pub(crate) async fn compile_deployable(occopus: &Occopus, files: DescriptionArgs) -> Result<Compiled, Failure> {
-    let compiled = compile(occopus, files).await?;
-    if compiled.obstacles.is_empty() { Ok(compiled) } else { Err(compiled.obstacles.into()) }
-}
-
 /// Returns all infrastructures.
 pub(crate) async fn list_infrastructures(backend: &Backend) -> Result<Vec<Summary>, Failure> {
     match backend {
@@ -77,21 +71,43 @@ pub(crate) async fn compile_for(backend: &Backend, files: DescriptionArgs) -> Re
     })
 }
 
-/// Renders all templates to find failures before anything is changed; prints warnings on standard error.
-pub(crate) async fn rehearse(
-    occopus: &Occopus,
-    id: Option<&str>,
-    infrastructure: &Infrastructure,
-) -> Result<Vec<Preview>, Failure> {
-    let (previews, failures) = occopus::rehearse(&occopus.planner(id).await?, id, infrastructure).await?;
-    if !failures.is_empty() {
-        return Err(Failure::Nodes(failures));
+/// Reads a description, and prepares it as far as this step, with the instances of `existing` if that is given. Prints
+/// warnings on standard error, each as soon as it is known.
+pub(crate) async fn prepare_description<'a>(
+    occopus: &'a Occopus,
+    files: DescriptionArgs,
+    purpose: Purpose,
+    existing: Option<&str>,
+    until: Step,
+) -> Result<Preparation<'a>, Failure> {
+    let compiled = compile(occopus, files).await?;
+    let mut preparation = Preparation::new(occopus, compiled, purpose)?;
+    if let Some(id) = existing {
+        preparation = preparation.with_existing(occopus.engine().await?, id);
     }
-    let warnings = preview_warnings(&previews);
+    preparation.advance(Step::Credentials, |_| {}).await?;
+    print_warnings(preparation.credential_warnings());
+    with_compile_notices(async |on_compile| preparation.advance(Step::Preload, on_compile).await).await?;
+    if purpose == Purpose::Sweep {
+        warn_of_missing_drivers(occopus, &preparation.needs()).await?;
+    }
+    preparation.advance(Step::Rehearse, |_| {}).await?;
+    let warnings = preview_warnings(preparation.previews());
     if !warnings.is_empty() {
         print::note(render_diagnostics(&warnings).trim_end());
     }
-    Ok(previews)
+    preparation.advance(until, |_| {}).await?;
+    Ok(preparation)
+}
+
+impl From<PrepareError> for Failure {
+    fn from(error: PrepareError) -> Self {
+        match error {
+            PrepareError::Open(OpenError::Engine(error)) => error.into(),
+            PrepareError::Open(error) => error.into(),
+            PrepareError::Nodes(failures) => Self::Nodes(failures),
+        }
+    }
 }
 
 /// Returns the warnings of previews, at the user's lines.
@@ -99,18 +115,9 @@ pub(crate) fn preview_warnings(previews: &[Preview]) -> Vec<FileDiagnostic> {
     occopus::source_location::preview_warnings(previews, &|location| location.read())
 }
 
-/// Fails if a section that needs credentials cannot authenticate, before anything is changed.
-pub(crate) async fn require_credentials(
-    occopus: &Occopus,
-    infrastructure: &Infrastructure,
-    previews: &[Preview],
-) -> Result<(), Failure> {
-    ensure_authenticated(occopus, &occopus.authentications(infrastructure, previews).await?)
-}
-
 /// Fails with all sections that cannot authenticate.
-pub(crate) fn ensure_authenticated(occopus: &Occopus, found: &[Authentication]) -> Result<(), Failure> {
-    let problems: Vec<_> = found.iter().filter_map(authentication_problem).collect();
+pub(crate) fn ensure_authenticated(occopus: &Occopus, preparation: &Preparation<'_>) -> Result<(), Failure> {
+    let problems: Vec<_> = preparation.authentications().iter().filter_map(authentication_problem).collect();
     if problems.is_empty() {
         return Ok(());
     }
@@ -140,15 +147,23 @@ pub(crate) fn print_warnings(warnings: &Diagnostics) {
     }
 }
 
-/// Reads the credentials and compiles the plugins that a run needs, so that neither happens in the middle of it. Prints a
-/// warning for each missing driver.
+/// Reads the credentials and compiles the plugins that a run on an existing infrastructure needs, so that neither happens in
+/// the middle of it. Prints a warning for each missing driver.
 pub(crate) async fn prepare(occopus: &Occopus, needs: Vec<Need>) -> Result<(), Failure> {
-    let warnings = occopus.credentials().await?;
-    print_warnings(&warnings);
-    let (sender, mut compiled) = mpsc::unbounded_channel();
+    print_warnings(&occopus.credentials().await?);
     let needed = needs.clone();
-    // The receiver may have gone once everything is ready.
-    let preload = occopus.preload(needs, move |plugin| drop(sender.send(plugin.to_owned())));
+    with_compile_notices(async |on_compile| occopus.preload(needs, on_compile).await).await?;
+    warn_of_missing_drivers(occopus, &needed).await
+}
+
+/// Does work that compiles plugins, and prints a line for each whose compilation takes long.
+async fn with_compile_notices<T>(work: impl AsyncFnOnce(&dyn Fn(&str)) -> T) -> T {
+    let (sender, mut compiled) = mpsc::unbounded_channel();
+    let work = async move {
+        // The receiver may have gone once everything is ready.
+        let on_compile = move |plugin: &str| drop(sender.send(plugin.to_owned()));
+        work(&on_compile).await
+    };
     let report_slow = async {
         let mut name = compiled.recv().await;
         while let Some(plugin) = name {
@@ -162,12 +177,14 @@ pub(crate) async fn prepare(occopus: &Occopus, needs: Vec<Need>) -> Result<(), F
             };
         }
     };
-    let (preloaded, ()) = tokio::join!(preload, report_slow);
-    preloaded?;
+    tokio::join!(work, report_slow).0
+}
+
+/// Prints a warning for each driver that there is no plugin for.
+async fn warn_of_missing_drivers(occopus: &Occopus, needs: &[Need]) -> Result<(), Failure> {
     let runtime = occopus.runtime().await?;
-    let missing =
-        needed.iter().filter(|(kind, keyword)| *kind == PluginKind::Driver && runtime.driver(keyword).is_none());
-    let missing: Vec<_> = missing.map(|(_, keyword)| keyword).collect();
+    let is_missing = |(kind, keyword): &&Need| *kind == PluginKind::Driver && runtime.driver(keyword).is_none();
+    let missing: Vec<_> = needs.iter().filter(is_missing).map(|(_, keyword)| keyword).collect();
     if !missing.is_empty() {
         for keyword in missing {
             print::note(format_args!(

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 use http::StatusCode;
-use occopus::{Occopus, needs_of_description};
+use occopus::{Occopus, Purpose, Step};
 use occopus_api::ExitStatus;
 use occopus_engine::{ActionKind, BuildRequest, OnFailure, Plan, Status};
 use uuid::Uuid;
@@ -32,12 +32,11 @@ pub(crate) async fn run(build: BuildArgs, common: &GlobalArgs) -> Result<ExitSta
 }
 
 async fn run_local(build: BuildArgs, occopus: &Occopus) -> Result<Status, Failure> {
-    let infrastructure = backend::compile_deployable(occopus, build.files).await?.infrastructure;
+    let (id, until) = (build.infra_id.as_deref(), Step::Authenticate);
+    let preparation = backend::prepare_description(occopus, build.files, Purpose::Deploy, id, until).await?;
+    backend::ensure_authenticated(occopus, &preparation)?;
+    let (infrastructure, _) = preparation.into_parts();
     let engine = occopus.engine().await?;
-    engine.check(&infrastructure)?;
-    backend::prepare(occopus, needs_of_description(&infrastructure)).await?;
-    let previews = backend::rehearse(occopus, build.infra_id.as_deref(), &infrastructure).await?;
-    backend::require_credentials(occopus, &infrastructure, &previews).await?;
 
     let rollout = build.replace.to_engine_options();
     if let Some(id) = &build.infra_id

@@ -1,6 +1,6 @@
 //! `occopus destroy`
 
-use occopus::{Occopus, needs_of_description, needs_of_status};
+use occopus::{Occopus, Purpose, Step, needs_of_status};
 use occopus_engine::DestroyReport;
 
 use super::args::{DescriptionArgs, DestroyArgs, GlobalArgs, OutputFormat};
@@ -107,10 +107,8 @@ async fn sweep(
     only_list: bool,
     format: OutputFormat,
 ) -> Result<(), Failure> {
-    let infrastructure = backend::compile(occopus, files).await?.infrastructure;
-    backend::prepare(occopus, needs_of_description(&infrastructure)).await?;
-    let previews = backend::rehearse(occopus, None, &infrastructure).await?;
-    let mut sections: Vec<_> = previews.into_iter().map(|preview| preview.resource).collect();
+    let preparation = backend::prepare_description(occopus, files, Purpose::Sweep, None, Step::Rehearse).await?;
+    let mut sections: Vec<_> = preparation.previews().iter().map(|preview| preview.resource.clone()).collect();
     sections.dedup();
     let orphans = occopus.engine().await?.sweep(id, &sections, !only_list).await?;
     match format {

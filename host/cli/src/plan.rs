@@ -1,6 +1,6 @@
 //! `occopus plan`
 
-use occopus::Occopus;
+use occopus::{Occopus, Purpose, Step};
 use uuid::Uuid;
 
 use super::args::{GlobalArgs, OutputFormat, PlanArgs};
@@ -23,21 +23,19 @@ pub(crate) async fn run(plan: PlanArgs, common: &GlobalArgs) -> Result<(), Failu
 }
 
 async fn run_local(plan: PlanArgs, occopus: &Occopus) -> Result<occopus_engine::Plan, Failure> {
-    let compiled = backend::compile_deployable(occopus, plan.files).await?;
     let id = plan.infra_id.as_deref();
-    match id.filter(|_| plan.refresh) {
-        None => backend::print_warnings(&occopus.check_credentials().await?),
-        Some(id) => {
-            backend::print_warnings(&occopus.credentials().await?);
-            let engine = occopus.engine().await?;
-            if engine.exists(id).await? {
-                engine.status(id, true).await?;
-            }
-        }
+    let refreshed = id.filter(|_| plan.refresh);
+    // A refresh calls clouds.
+    let purpose = if refreshed.is_some() { Purpose::Deploy } else { Purpose::DryRun };
+    let preparation = backend::prepare_description(occopus, plan.files, purpose, id, Step::Authenticate).await?;
+    backend::ensure_authenticated(occopus, &preparation)?;
+    let planner = occopus.planner(id).await?;
+    if let Some(id) = refreshed
+        && planner.exists(id).await?
+    {
+        planner.status(id, true).await?;
     }
-    let previews = backend::rehearse(occopus, id, &compiled.infrastructure).await?;
-    backend::require_credentials(occopus, &compiled.infrastructure, &previews).await?;
-    Ok(occopus.planner(id).await?.plan(id, &compiled.infrastructure, plan.replace.to_engine_options()).await?)
+    Ok(planner.plan(id, preparation.infrastructure(), plan.replace.to_engine_options()).await?)
 }
 
 async fn run_on_service(plan: PlanArgs, service: &ServiceClient) -> Result<occopus_engine::Plan, Failure> {

@@ -1,7 +1,7 @@
 //! `occopus validate`
 
 use occopus::source_location::SourceLocation;
-use occopus::{Authentication, Occopus};
+use occopus::{Authentication, Occopus, Purpose, Step};
 use occopus_api::{FileDiagnostic, FileSeverity};
 use occopus_model::{Diagnostic, Diagnostics, Infrastructure};
 use serde_json::json;
@@ -43,22 +43,19 @@ async fn run_local(
     files: DescriptionArgs,
     strict: bool,
 ) -> Result<(Infrastructure, Vec<FileDiagnostic>), Failure> {
-    let compiled = backend::compile_deployable(occopus, files).await?;
-    let credentials_warnings = occopus.check_credentials().await?;
-    backend::print_warnings(&credentials_warnings);
-    let mut warnings = file_diagnostics(&compiled.warnings);
-    warnings.extend(file_diagnostics(&credentials_warnings));
-    let previews = backend::rehearse(occopus, None, &compiled.infrastructure).await?;
-    warnings.extend(backend::preview_warnings(&previews));
+    let preparation = backend::prepare_description(occopus, files, Purpose::DryRun, None, Step::Authenticate).await?;
+    let mut warnings = file_diagnostics(preparation.warnings());
+    warnings.extend(file_diagnostics(preparation.credential_warnings()));
+    warnings.extend(backend::preview_warnings(preparation.previews()));
     // Missing credentials are warnings: files are also checked where no credentials are.
-    let found = occopus.authentications(&compiled.infrastructure, &previews).await?;
-    let missing: Vec<_> = found.iter().filter_map(|found| credentials_warning(occopus, found)).collect();
+    let found = preparation.authentications().iter();
+    let missing: Vec<_> = found.filter_map(|found| credentials_warning(occopus, found)).collect();
     if !missing.is_empty() {
         print::note(render_diagnostics(&missing).trim_end());
     }
     warnings.extend(missing);
     enforce_strict(&warnings, strict)?;
-    Ok((compiled.infrastructure, warnings))
+    Ok((preparation.into_parts().0, warnings))
 }
 
 /// Returns the warning of a section that cannot authenticate.

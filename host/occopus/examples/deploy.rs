@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use occopus::engine::{BuildRequest, MaintainOptions, RunHandle, Scale};
-use occopus::{Config, Occopus, needs_of_description};
+use occopus::{Config, Occopus, Preparation, Purpose, Step};
 use tokio::task::JoinHandle;
 
 const DESCRIPTION: &str = "
@@ -53,11 +53,13 @@ pub(crate) async fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
 
     // Errors are returned all at once, each with its location in the files.
     let compiled = occopus.compile(folder.join("infra.yaml"), vec![folder.join("definitions.yaml")]).await?;
-    occopus.preload(needs_of_description(&compiled.infrastructure), |plugin| println!("compiling {plugin}")).await?;
+    let mut preparation = Preparation::new(&occopus, compiled, Purpose::Deploy)?;
+    preparation.advance(Step::Authenticate, |plugin| println!("compiling {plugin}")).await?;
+    let (infrastructure, _) = preparation.into_parts();
     let engine = occopus.engine().await?;
 
     let (run, printer) = watched();
-    let status = engine.build(BuildRequest::new(compiled.infrastructure), run).await?;
+    let status = engine.build(BuildRequest::new(infrastructure), run).await?;
     printer.await?;
     assert!(status.is_ready());
 

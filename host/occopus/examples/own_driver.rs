@@ -14,7 +14,7 @@ use occopus::engine::ports::{
     Address, CallScope, CreateRequest, Driver, Fault, Handle, ObservedMachine, Phase, Reaction,
 };
 use occopus::engine::{BuildRequest, RunHandle};
-use occopus::{Config, Occopus, needs_of_description};
+use occopus::{Config, Occopus, Preparation, Purpose, Step};
 use serde_json::json;
 
 const DESCRIPTION: &str = "
@@ -101,9 +101,11 @@ pub(crate) async fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
     });
     let occopus = Occopus::new(Config::in_folder(folder)).with_driver("map", Arc::new(cloud.clone()), schema);
     let compiled = occopus.compile(folder.join("infra.yaml"), vec![folder.join("definitions.yaml")]).await?;
-    occopus.preload(needs_of_description(&compiled.infrastructure), |plugin| println!("compiling {plugin}")).await?;
+    let mut preparation = Preparation::new(&occopus, compiled, Purpose::Deploy)?;
+    preparation.advance(Step::Authenticate, |plugin| println!("compiling {plugin}")).await?;
+    let (infrastructure, _) = preparation.into_parts();
     let engine = occopus.engine().await?;
-    let status = engine.build(BuildRequest::new(compiled.infrastructure), RunHandle::new().0).await?;
+    let status = engine.build(BuildRequest::new(infrastructure), RunHandle::new().0).await?;
     println!("{} is {}, on {} machines", status.name, status.state, cloud.count());
     assert_eq!(cloud.count(), 3);
     engine.destroy(&status.id, RunHandle::new().0).await?;

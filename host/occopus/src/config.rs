@@ -2,7 +2,6 @@
 //! environment, the command line and one YAML file.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
@@ -11,8 +10,9 @@ use occopus_runtime::CallLimits;
 use occopus_runtime::grants::{Grants, PluginGrants};
 use serde::Deserialize;
 
+use crate::config_error::ConfigError;
 use crate::directories::{UserDirs, auth_data_in};
-use crate::installed::{InstallError, InstalledPlugins};
+use crate::installed::InstalledPlugins;
 
 /// Size limit of a configuration file, in bytes.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
@@ -80,41 +80,6 @@ pub struct Overrides {
     pub config: Option<PathBuf>,
     /// The credentials.
     pub auth_data: Option<PathBuf>,
-}
-
-/// An error of reading the configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Missing home directory: `$HOME` and `$OCCOPUS_HOME` are not set.
-    #[error("there is no home directory: set HOME, or OCCOPUS_HOME to a folder for everything")]
-    NoHome,
-    /// A file that the command line or a variable names does not exist.
-    #[error("file not found: {path}, given by {by}")]
-    FileNotFound {
-        /// The file.
-        path: PathBuf,
-        /// The command line, or the name of the variable.
-        by: &'static str,
-    },
-    /// The file cannot be read.
-    #[error("the configuration {path} can't be read: {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The list of installed plugins is broken.
-    #[error(transparent)]
-    Installed(#[from] InstallError),
-    /// The file has errors.
-    #[error("the configuration {path} is not usable: {message}")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        message: String,
-    },
 }
 
 /// The content of the file.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use etcetera::{BaseStrategy, choose_base_strategy};
 
-use crate::config::ConfigError;
+use crate::config_error::ConfigError;
 
 /// Name of the operator's configuration, wherever it lies.
 const CONFIG_FILE_NAME: &str = "occopus_config.yaml";

@@ -132,7 +132,10 @@ impl Occopus {
     pub async fn planner(&self, id: Option<&str>) -> Result<Engine, OpenError> {
         match id {
             Some(_) => self.engine().await,
-            None => Ok(Engine::new(self.plugins().await?, Arc::new(NoStore), Arc::new(SystemClock))),
+            None => {
+                let engine = Engine::new(self.plugins().await?, Arc::new(NoStore), Arc::new(SystemClock));
+                Ok(engine.with_settings(engine_settings(&self.config)))
+            }
         }
     }
 
@@ -280,8 +283,7 @@ impl Occopus {
     /// definitions; those of other types are the ones that `import` stored. `name` stands for the text in messages.
     ///
     /// # Errors
-    /// Returns [`OpenError::Files`] with all errors, or with what keeps the description from being built. Fails if the
-    /// store or the plugin runtime cannot be opened.
+    /// Returns [`OpenError::Files`] with all errors. Fails if the store or the plugin runtime cannot be opened.
     pub async fn compile_document(&self, name: &str, text: String) -> Result<Compiled, OpenError> {
         let stored = self.stored_definitions().await?;
         let (runtime, name, instances) = (self.plugins().await?, name.to_owned(), self.config.instances);
@@ -295,9 +297,7 @@ impl Occopus {
                 &WithPlanned(&*runtime),
             )
         });
-        let compiled = compiled.await?;
-        // A posted description is to be built, not only inspected.
-        if compiled.obstacles.is_empty() { Ok(compiled) } else { Err(compiled.obstacles.into()) }
+        Ok(compiled.await?)
     }
 
     /// Reads node definitions that came over a network. `name` stands for the text in messages. Also returns warnings.
@@ -350,12 +350,11 @@ impl Occopus {
         Ok(blocking(move || credentials.read(&WithPlanned(&*runtime))).await?)
     }
 
-    /// Checks the user's credentials as [`Occopus::credentials`] does, but runs no command for them: for commands that change
-    /// nothing. Returns warnings.
+    /// Checks the user's credentials as [`Occopus::credentials`] does, but runs no command for them. Returns warnings.
     ///
     /// # Errors
     /// Returns [`OpenError::Files`] with all errors in them. Fails if the plugin runtime cannot be opened.
-    pub async fn check_credentials(&self) -> Result<Diagnostics, OpenError> {
+    pub(crate) async fn check_credentials(&self) -> Result<Diagnostics, OpenError> {
         let (credentials, runtime) = (self.credentials.clone(), self.plugins().await?);
         Ok(blocking(move || credentials.check(&WithPlanned(&*runtime))).await?)
     }
@@ -385,7 +384,7 @@ impl Occopus {
     ///
     /// # Errors
     /// Fails if the plugin runtime cannot be opened.
-    pub async fn authentications(
+    pub(crate) async fn authentications(
         &self,
         infrastructure: &Infrastructure,
         previews: &[Preview],

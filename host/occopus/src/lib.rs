@@ -5,13 +5,14 @@
 //!
 //! ```no_run
 //! use occopus::engine::{BuildRequest, RunHandle};
-//! use occopus::{Config, Occopus, needs_of_description};
+//! use occopus::{Config, Occopus, Preparation, Purpose, Step};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let occopus = Occopus::new(Config::in_folder("state"));
-//! let infrastructure = occopus.compile("infra.yaml".into(), Vec::new()).await?.infrastructure;
-//! occopus.credentials().await?;
-//! occopus.preload(needs_of_description(&infrastructure), |plugin| println!("compiling {plugin}")).await?;
+//! let compiled = occopus.compile("infra.yaml".into(), Vec::new()).await?;
+//! let mut preparation = Preparation::new(&occopus, compiled, Purpose::Deploy)?;
+//! preparation.advance(Step::Authenticate, |plugin| println!("compiling {plugin}")).await?;
+//! let (infrastructure, _) = preparation.into_parts();
 //!
 //! let (run, mut events) = RunHandle::new();
 //! let watch = tokio::spawn(async move {
@@ -41,6 +42,7 @@ pub mod source_location;
 
 mod authentication;
 mod config;
+mod config_error;
 mod credentials;
 mod directories;
 mod disabled;
@@ -51,12 +53,14 @@ mod installed;
 mod needs;
 mod planned;
 mod plugin_sources;
+mod preparation;
 mod rehearsal;
 mod webhooks;
 mod workers;
 
 pub use authentication::Authentication;
-pub use config::{Config, ConfigError, Overrides, ServiceSettings};
+pub use config::{Config, Overrides, ServiceSettings};
+pub use config_error::ConfigError;
 pub use credentials::Credentials;
 pub use directories::UserDirs;
 pub use facade::{Occopus, OpenError};
@@ -64,5 +68,5 @@ pub use holder::{is_dead as holder_is_dead, this_process as this_holder};
 pub use installed::{InstallError, InstalledPlugins};
 pub use needs::{Need, needs_of_description, needs_of_status};
 pub use planned::WithPlanned;
-pub use rehearsal::rehearse;
+pub use preparation::{Preparation, PrepareError, Purpose, Step};
 pub use webhooks::WebhookNotifier;

@@ -10,7 +10,7 @@ use occopus_model::Infrastructure;
 ///
 /// # Errors
 /// Returns the errors of [`Engine::rehearse`].
-pub async fn rehearse(
+pub(crate) async fn rehearse(
     engine: &Engine,
     id: Option<&str>,
     infrastructure: &Infrastructure,

@@ -7,7 +7,7 @@ mod deploy;
 #[expect(dead_code, reason = "its main function is not called")]
 mod own_driver;
 
-use occopus::{Config, Occopus, OpenError};
+use occopus::{Config, Occopus, OpenError, Preparation, Purpose, Step};
 use serde_json::json;
 
 /// Creates a folder whose compiled plugins are shared by all tests: a debug build takes seconds to compile each.
@@ -53,4 +53,47 @@ async fn sections_of_own_drivers_are_checked() {
         }
         other => panic!("no diagnostics: {:?}", other.map(|compiled| compiled.infrastructure.name)),
     }
+}
+
+#[tokio::test]
+async fn a_preparation_does_what_its_purpose_wants() {
+    let folder = folder();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let description = file("infra.yaml", "infra_name: a\nuser_id: me\nnodes: [{name: n, type: t}]\n");
+    let resource = "resource: {type: map, size: replace_with_a_size}\n  health_check: {ping: false}";
+    let definitions = file("definitions.yaml", &format!("'node_def:t':\n- {resource}\n"));
+    let mark = folder.path().join("mark");
+    let command = format!("!command {{run: [sh, -c, 'touch {}; echo secret']}}", mark.display());
+    file("auth_data.yaml", &format!("resource:\n- type: map\n  auth_data: {{password: {command}}}\n"));
+    let schema = json!({"type": "object", "properties": {"size": {}}});
+    let cloud = std::sync::Arc::new(own_driver::MapCloud::default());
+    let occopus = Occopus::new(Config::in_folder(folder.path())).with_driver("map", cloud, schema);
+    let compile = async || occopus.compile(description.clone(), vec![definitions.clone()]).await.expect("compiled");
+
+    for purpose in [Purpose::DryRun, Purpose::Deploy] {
+        let refused = Preparation::new(&occopus, compile().await, purpose).err();
+        assert!(matches!(refused, Some(OpenError::Files(_))), "{purpose:?}: an example must be filled in first");
+    }
+    let mut preparation = Preparation::new(&occopus, compile().await, Purpose::Inspect).expect("to be looked at");
+    preparation.advance(Step::Check, |_| {}).await.expect("not checked");
+    assert!(preparation.previews().is_empty() && preparation.authentications().is_empty(), "not so far yet");
+
+    file("definitions.yaml", &format!("'node_def:t':\n- {}\n", resource.replace("replace_with_a_size", "small")));
+    let mut preparation = Preparation::new(&occopus, compile().await, Purpose::DryRun).expect("deployable");
+    preparation.advance(Step::Authenticate, |plugin| panic!("{plugin} is compiled")).await.expect("prepared");
+    assert!(!mark.exists(), "a dry run runs no command");
+    assert_eq!((preparation.previews().len(), preparation.authentications().len()), (1, 1));
+
+    let mut preparation = Preparation::new(&occopus, compile().await, Purpose::Deploy).expect("deployable");
+    preparation.advance(Step::Check, |_| {}).await.expect("checked");
+    assert!(!mark.exists(), "credentials come after the check");
+    preparation.advance(Step::Authenticate, |_| {}).await.expect("prepared");
+    assert!(mark.exists() && preparation.previews().len() == 1);
+    std::fs::remove_file(&mark).expect("removed");
+    preparation.advance(Step::Authenticate, |_| {}).await.expect("done before");
+    assert!(!mark.exists(), "no step is done twice");
 }

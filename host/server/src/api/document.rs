@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use occopus::source_location::SourceLocation;
-use occopus::{needs_of_description, rehearse};
+use occopus::{Authentication, Preparation, PrepareError, Purpose, Step};
 use occopus_api::FileDiagnostic;
-use occopus_engine::Preview;
 use occopus_model::{Diagnostic, Diagnostics, Implementation, Infrastructure, section_type};
 use occopus_runtime::grants::{self, Interface};
 
@@ -44,43 +43,49 @@ pub(crate) async fn check(
         Ok((compiled, permit)) => (compiled?, permit),
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
-    let infrastructure = compiled.infrastructure;
+    let mut preparation = Preparation::new(&service.occopus, compiled, Purpose::Deploy)?;
+    forbid(service, preparation.infrastructure()).await?;
+    let failed = |error| prepare_problem(error, &text);
+    preparation.advance(Step::Preload, |_| {}).await.map_err(failed)?;
+    if let Some(id) = id
+        && service.engine.exists(id).await?
+    {
+        preparation = preparation.with_existing(service.engine.clone(), id);
+    }
+    let time_limit = if caller.scope == Scope::Read { READER_RENDER_TIMEOUT } else { OPERATOR_RENDER_TIMEOUT };
+    let rehearsed = tokio::time::timeout(time_limit, preparation.advance(Step::Rehearse, |_| {})).await;
+    rehearsed.map_err(|_| render_timeout(time_limit))?.map_err(failed)?;
+    // An endpoint that is allowed as written must also be allowed as rendered.
+    let rendered = preparation.previews().iter().filter_map(|preview| {
+        let endpoint = preview.resource.get("endpoint")?.as_str()?;
+        forbidden_endpoint(service, endpoint, &preview.origin)
+    });
+    refuse(rendered.collect())?;
+    preparation.advance(Step::Authenticate, |_| {}).await.map_err(failed)?;
+    refuse(preparation.authentications().iter().filter_map(credentials_problem).collect())?;
+    let doubts = occopus::source_location::preview_warnings(preparation.previews(), &|location| {
+        (location.file == POSTED_DOCUMENT).then(|| text.clone())
+    });
+    let (infrastructure, warnings) = preparation.into_parts();
+    Ok(CheckedDescription { infrastructure, warnings, doubts })
+}
+
+fn prepare_problem(error: PrepareError, text: &str) -> ApiError {
+    match error {
+        PrepareError::Open(error) => error.into(),
+        PrepareError::Nodes(failures) => ApiError::failed_nodes(&failures, text),
+    }
+}
+
+/// Fails if the operator does not allow a part of the description over the network.
+async fn forbid(service: &Service, infrastructure: &Infrastructure) -> Result<(), ApiError> {
     let plugins = service.plugins().await?;
     let used = infrastructure.nodes.iter().flat_map(|node| infrastructure.candidates(node));
     let mut forbidden: Vec<_> =
         used.filter_map(|(_, used)| forbidden_implementation(service, &plugins, used)).collect();
     let urls = infrastructure.webhooks.iter().filter_map(|webhook| webhook.url.as_deref());
     forbidden.extend(urls.filter_map(|url| forbidden_webhook(service, url)));
-    if !forbidden.is_empty() {
-        return Err(bad_description(forbidden));
-    }
-    service.engine.check(&infrastructure)?;
-    service.occopus.credentials().await?;
-    service.occopus.preload(needs_of_description(&infrastructure), |_| {}).await?;
-    let existing = match id {
-        Some(id) if service.engine.exists(id).await? => Some(id),
-        _ => None,
-    };
-    let time_limit = if caller.scope == Scope::Read { READER_RENDER_TIMEOUT } else { OPERATOR_RENDER_TIMEOUT };
-    let rehearsed = tokio::time::timeout(time_limit, rehearse(&service.engine, existing, &infrastructure)).await;
-    let (previews, failures) = rehearsed.map_err(|_| render_timeout(time_limit))??;
-    if !failures.is_empty() {
-        return Err(ApiError::failed_nodes(&failures, &text));
-    }
-    // An endpoint that is allowed as written must also be allowed as rendered.
-    let rendered = previews.iter().filter_map(|preview| {
-        let endpoint = preview.resource.get("endpoint")?.as_str()?;
-        forbidden_endpoint(service, endpoint, &preview.origin)
-    });
-    let forbidden: Vec<_> = rendered.collect();
-    if !forbidden.is_empty() {
-        return Err(bad_description(forbidden));
-    }
-    check_credentials(service, &infrastructure, &previews).await?;
-    let doubts = occopus::source_location::preview_warnings(&previews, &|location| {
-        (location.file == POSTED_DOCUMENT).then(|| text.clone())
-    });
-    Ok(CheckedDescription { infrastructure, warnings: compiled.warnings, doubts })
+    refuse(forbidden)
 }
 
 fn render_timeout(time_limit: Duration) -> ApiError {
@@ -158,27 +163,17 @@ fn problem(location: &str, code: &str, message: String, help: &str) -> FileDiagn
     problem.relocated(location.map(|location| (location.file.to_owned(), location.line, location.column)))
 }
 
-fn bad_description(problems: Vec<FileDiagnostic>) -> ApiError {
-    let FileDiagnostic { code, message, .. } = problems.first().cloned().unwrap_or_default();
-    ApiError::bad_request(&code, message).with_problems(problems)
+/// Fails with these problems, if there are any.
+fn refuse(problems: Vec<FileDiagnostic>) -> Result<(), ApiError> {
+    let Some(FileDiagnostic { code, message, .. }) = problems.first().cloned() else { return Ok(()) };
+    Err(ApiError::bad_request(&code, message).with_problems(problems))
 }
 
-/// Fails if a section of a node has no credentials.
-async fn check_credentials(
-    service: &Service,
-    infrastructure: &Infrastructure,
-    previews: &[Preview],
-) -> Result<(), ApiError> {
-    let found = service.occopus.authentications(infrastructure, previews).await?;
-    let problems: Vec<_> = found
-        .iter()
-        .filter_map(|found| {
-            let message = format!("{} of `{}`: {}", found.section, found.node_type, found.problem.as_ref()?);
-            let help = "the credentials are managed by the operator of the service";
-            Some(problem(&found.origin, "credentials.missing", message, help))
-        })
-        .collect();
-    if problems.is_empty() { Ok(()) } else { Err(bad_description(problems)) }
+/// Returns the problem of a section that cannot authenticate; none if it can.
+fn credentials_problem(found: &Authentication) -> Option<FileDiagnostic> {
+    let message = format!("{} of `{}`: {}", found.section, found.node_type, found.problem.as_ref()?);
+    let help = "the credentials are managed by the operator of the service";
+    Some(problem(&found.origin, "credentials.missing", message, help))
 }
 
 /// Returns the warnings of a checked description, in the form of problems.
