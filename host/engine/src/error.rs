@@ -7,6 +7,7 @@ use occopus_model::Implementation;
 use serde::Serialize;
 
 use crate::ports::{Detail, Fault, StoreError};
+use crate::state::RecordError;
 use crate::status::{Leftover, Owner};
 
 /// The error of a request to the engine.
@@ -96,25 +97,12 @@ pub enum EngineError {
         #[from]
         source: StoreError,
     },
-    /// A record cannot be read.
-    #[error("cannot read the store's entry {key}: {message}")]
-    Corrupt {
-        /// Key of the record.
-        key: String,
-        /// Cause.
-        message: String,
-    },
-    /// A record was written by a newer version.
-    #[error(
-        "the store's entry {key} has version {found}, but this program supports only versions up to {known}: use a newer program"
-    )]
-    Newer {
-        /// Key of the record.
-        key: String,
-        /// Version of the record.
-        found: u32,
-        /// Newest version that this program supports.
-        known: u32,
+    /// A record cannot be read: it is damaged, or a newer version wrote it.
+    #[error(transparent)]
+    Record {
+        /// Error of the codec.
+        #[from]
+        source: RecordError,
     },
     /// The description cannot be deployed.
     #[error("cannot deploy the infrastructure: {message}")]
@@ -247,8 +235,7 @@ impl EngineError {
             Self::Store { source: StoreError::Unavailable { .. } } => "store.unavailable",
             Self::Store { source: StoreError::Unusable { .. } } => "store.unusable",
             Self::Store { source: StoreError::Unknown { .. } } => "store.unknown",
-            Self::Corrupt { .. } => "store.corrupt",
-            Self::Newer { .. } => "store.newer",
+            Self::Record { source } => source.code(),
             Self::Invalid { .. } => "engine.invalid",
             Self::NoPlugin { .. } => "engine.no-plugin",
             Self::Node { failure, .. } => failure.code(),

@@ -36,6 +36,10 @@ pub use plan::{Action, ActionKind, Plan, Rollout};
 pub use preview::{Preview, PreviewWarning};
 pub use request::{BuildRequest, MaintainOptions, OnFailure, RunHandle, Scale, StopSignal, WakeSignal};
 pub use settings::{OwnerProbe, Settings};
+pub use state::{
+    ChangeKind, InfrastructureChange, InfrastructureChanges, Pages, Position, Presence, RecordError, RecordFormat,
+    VersionField, watch_after,
+};
 pub use status::{
     DestroyReport, FailingNode, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Orphan,
     Owner, Status, Summary,

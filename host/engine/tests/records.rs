@@ -3,7 +3,7 @@
 use occopus_engine::ports::{Phase, Store, Transaction, Write};
 use occopus_engine::testing::{Fakes, infrastructure, node};
 use occopus_engine::{
-    BuildRequest, EngineError, EventKind, InfrastructureState, InstanceState, Rollout, RunHandle, Scale,
+    BuildRequest, EngineError, EventKind, InfrastructureState, InstanceState, RecordError, Rollout, RunHandle, Scale,
 };
 use serde_json::{Value, json};
 
@@ -61,11 +61,17 @@ async fn a_newer_or_a_damaged_record_is_a_clear_error_and_nothing_is_touched() {
     edit(&fakes, &key, |record| record["v"] = json!(2)).await;
     let graph = infrastructure(vec![node("db", 1, &[])]);
     for error in [fakes.build(&graph).await.unwrap_err(), fakes.destroy().await.unwrap_err()] {
-        assert!(matches!(error, EngineError::Newer { found: 2, known: 1, .. }), "{error}");
+        assert!(
+            matches!(error, EngineError::Record { source: RecordError::Newer { found: 2, known: 1, .. } }),
+            "{error}"
+        );
     }
     put(&fakes, &key, json!({ "v": 1, "id": 5 })).await;
     for error in [fakes.maintain().await.unwrap_err(), fakes.destroy().await.unwrap_err()] {
-        assert!(matches!(&error, EngineError::Corrupt { key: found, .. } if *found == key), "{error}");
+        assert!(
+            matches!(&error, EngineError::Record { source: RecordError::Corrupt { key: found, .. } } if *found == key),
+            "{error}"
+        );
     }
     assert_eq!(fakes.cloud.machines().len(), 1);
     assert_eq!(fakes.cloud.count("destroy"), 0);

@@ -178,7 +178,7 @@ impl From<EngineError> for ApiError {
             EngineError::LeaseLost { .. } | EngineError::Stopped { .. } => StatusCode::SERVICE_UNAVAILABLE,
             EngineError::Store { source } => return Self::from_store(source, error.code()),
             EngineError::Node { .. } => StatusCode::BAD_GATEWAY,
-            EngineError::Corrupt { .. } | EngineError::Newer { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            EngineError::Record { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let mut response = Self::new(status, error.code(), error.to_string()).with_leftovers(error.left());
         response.details.status_code = match status {

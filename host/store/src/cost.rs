@@ -28,15 +28,15 @@ fn store(others: u64) -> (tempfile::TempDir, Connection, u64) {
     };
     connection.execute_batch("BEGIN").expect("begun");
     for number in 0..others {
-        let keys = ["a", "infra/m/event", "z"].map(|start| format!("{start}/{number:020}"));
+        let keys = ["a", "m/owned/event", "z"].map(|start| format!("{start}/{number:020}"));
         apply(keys.clone().map(put).into());
         apply(vec![put(format!("b/{number}"))]);
         apply(vec![Write::Delete { key: format!("b/{number}") }]);
     }
     for number in 0..5 {
-        apply(vec![put(format!("infra/m/instance/{number}"))]);
+        apply(vec![put(format!("m/owned/instance/{number}"))]);
         let lease = lease::grant(&connection, Duration::from_secs(600)).expect("a lease");
-        apply(vec![Write::Put { key: format!("infra/m/owner{number}"), value: Vec::new(), lease: Some(lease) }]);
+        apply(vec![Write::Put { key: format!("m/owned/owner{number}"), value: Vec::new(), lease: Some(lease) }]);
     }
     connection.execute_batch("COMMIT").expect("committed");
     let revision = read::revision(&connection).expect("a revision");
@@ -60,14 +60,14 @@ fn count_steps(connection: &mut Connection, work: impl FnOnce(&Connection)) -> u
 fn nothing_costs_more_with_what_it_is_not_about() {
     type Access = fn(&Connection, u64);
     let accesses: [(&str, Access); 10] = [
-        ("get", |store, _| drop(read::get(store, "infra/m/instance/1"))),
-        ("range", |store, _| assert_eq!(read::range(store, "infra/m/instance/", None, 1000).expect("read").len(), 5)),
+        ("get", |store, _| drop(read::get(store, "m/owned/instance/1"))),
+        ("range", |store, _| assert_eq!(read::range(store, "m/owned/instance/", None, 1000).expect("read").len(), 5)),
         ("range of nothing", |store, _| {
-            assert!(read::range(store, "infra/m/request/", None, 1000).expect("read").is_empty())
+            assert!(read::range(store, "m/owned/request/", None, 1000).expect("read").is_empty())
         }),
         ("range after a key", |store, _| {
-            let after = Some("infra/m/instance/2");
-            assert_eq!(read::range(store, "infra/m/instance/", after, 1000).expect("read").len(), 2);
+            let after = Some("m/owned/instance/2");
+            assert_eq!(read::range(store, "m/owned/instance/", after, 1000).expect("read").len(), 2);
         }),
         ("first of all", |store, _| assert_eq!(read::range(store, "", None, 1).expect("read").len(), 1)),
         ("changes of all", |store, newest| {
@@ -78,12 +78,12 @@ fn nothing_costs_more_with_what_it_is_not_about() {
         }),
         ("purge", |store, _| write::purge(store).expect("purged")),
         ("put", |store, _| {
-            let transaction = Transaction { compares: Vec::new(), writes: vec![put("infra/m/head".into())] };
+            let transaction = Transaction { compares: Vec::new(), writes: vec![put("m/owned/head".into())] };
             write::apply(store, &transaction).expect("written");
         }),
         ("delete", |store, _| {
-            let prefix = "infra/m/instance/".to_owned();
-            let writes = vec![Write::Delete { key: "infra/m/head".into() }, Write::DeletePrefix { prefix }];
+            let prefix = "m/owned/instance/".to_owned();
+            let writes = vec![Write::Delete { key: "m/owned/head".into() }, Write::DeletePrefix { prefix }];
             write::apply(store, &Transaction { compares: Vec::new(), writes }).expect("written");
         }),
     ];

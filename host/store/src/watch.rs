@@ -79,5 +79,7 @@ pub(crate) fn changes_since(
         .collect::<rusqlite::Result<Vec<_>>>()?;
     changes.extend(removals);
     changes.sort_by(|a, b| (a.revision, &a.key).cmp(&(b.revision, &b.key)));
+    // A key that one transaction removed and wrote again is there.
+    changes.dedup_by(|b, a| (a.revision, &a.key) == (b.revision, &b.key));
     Ok((newest, changes))
 }

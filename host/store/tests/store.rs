@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use occopus_engine::ports::{CommitOutcome, Compare, Store, StoreError, Transaction, Write};
+use occopus_engine::{Position, watch_after};
 use occopus_store::SqliteStore;
 use proptest::prelude::*;
 
@@ -128,6 +129,29 @@ async fn watchers_see_what_other_handles_write() {
     }
     assert!(seen.contains(&("w/a".to_owned(), false)) && seen.contains(&("w/b".to_owned(), true)), "{seen:?}");
     assert!(!seen.iter().any(|(key, _)| key == "x" || key == "w/old"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_watcher_resumes_between_the_changes_of_one_transaction() {
+    let fixture = fixture();
+    let store = &fixture.store;
+    store.commit(writes(vec![put("w/a", "1"), put("w/b", "1"), put("w/c", "1"), put("x", "1")])).await.expect("ok");
+    let again = vec![Write::DeletePrefix { prefix: "w/".into() }, put("w/b", "2"), put("w/d", "2"), put("x", "2")];
+    store.commit(writes(again)).await.expect("ok");
+    let read = async |after: Position| {
+        let mut changes = Box::pin(watch_after(store, "w/", after).await.expect("changes"));
+        let mut seen = Vec::new();
+        while let Ok(change) = tokio::time::timeout(Duration::from_millis(200), changes.next()).await {
+            seen.push(change.expect("no end").expect("a change"));
+        }
+        seen
+    };
+    let all = read(Position::after(0)).await;
+    let keys: Vec<_> = all.iter().map(|change| (change.key.as_str(), change.entry.is_some())).collect();
+    assert_eq!(keys, [("w/a", false), ("w/b", true), ("w/c", false), ("w/d", true)], "a key that is back is there");
+    for (index, change) in all.iter().enumerate() {
+        assert_eq!(read(Position::after_change(change)).await, all[index + 1..]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

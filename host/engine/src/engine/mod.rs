@@ -35,11 +35,13 @@ use crate::error::{EngineError, NodeFailure};
 use crate::event::{Event, StoredEvent};
 use crate::lease::InfrastructureLease;
 use crate::plan::{Plan, PlanOptions, Rollout, Targets};
-use crate::ports::{Clock, Compare, Plugins, Store};
+use crate::ports::{Clock, Compare, Plugins, Store, StoreError};
 use crate::preview::Preview;
 use crate::request::{BuildRequest, MaintainOptions, RunHandle, Scale};
 use crate::settings::Settings;
-use crate::state::{DesiredRecord, OwnerRecord, decode, keys, load_instances, load_record};
+use crate::state::{
+    self, DesiredRecord, InfrastructureChanges, OwnerRecord, Position, decode, keys, load_instances, load_record,
+};
 use crate::status::{DestroyReport, InstanceState, Leftover, Orphan, Owner, Status, Summary};
 
 /// The controller that builds, maintains and destroys infrastructures. Cheap to clone; clones share the call limits of
@@ -320,7 +322,26 @@ impl Engine {
         if entries.is_empty() && !self.exists(id).await? {
             return retention::retained_events(self, id, number, limit).await;
         }
-        entries.iter().map(|entry| decode(&entry.key, &entry.value)).collect()
+        entries.iter().map(|entry| Ok(decode(&entry.key, &entry.value)?)).collect()
+    }
+
+    /// Returns the position after all changes so far, from which [`Engine::watch`] reports the next ones.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
+    pub async fn newest_position(&self) -> Result<Position, StoreError> {
+        Ok(Position::after(self.store.revision().await?))
+    }
+
+    /// Watches the changes of all infrastructures after a position, by any process. None is missed, and none is reported
+    /// twice; of several changes of one record, only the last may be reported. The stream ends only with an error, after
+    /// which the caller watches again from the position of the last change that it has processed. A store forgets old
+    /// removals: a reader that was away for long reads the state first.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
+    pub async fn watch(&self, after: Position) -> Result<InfrastructureChanges, StoreError> {
+        state::watch(&*self.store, after).await
     }
 
     /// Returns the id of the event after which a reader of this name continues. The first time, that is the last event

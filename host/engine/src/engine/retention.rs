@@ -6,7 +6,7 @@ use super::Engine;
 use crate::error::EngineError;
 use crate::event::StoredEvent;
 use crate::ports::Write;
-use crate::state::{HeadRecord, RolledBackRecord, decode, encode, keys, load_record, range_all};
+use crate::state::{HeadRecord, Pages, RolledBackRecord, decode, encode, keys, load_record};
 
 /// Number of events that are kept of one infrastructure.
 const MAX_RETAINED_EVENTS: u64 = 50;
@@ -35,7 +35,7 @@ pub(super) async fn retain(engine: &Engine, id: &str) -> Result<Vec<Write>, Engi
 
 async fn expire_old(engine: &Engine) -> Result<Vec<Write>, EngineError> {
     let mut kept = Vec::new();
-    for entry in range_all(&*engine.store, keys::ROLLED_BACK).await? {
+    for entry in Pages::collect(&*engine.store, keys::ROLLED_BACK).await? {
         let record: RolledBackRecord = decode(&entry.key, &entry.value)?;
         kept.push((record.at, entry.key));
     }

@@ -12,7 +12,7 @@ use crate::plan::{Targets, count_alive, target_count};
 use crate::ports::{CommitOutcome, Compare, Store, Transaction, Write};
 use crate::request::Scale;
 use crate::state::{
-    DesiredRecord, InstanceRecord, ScaleRecord, TargetRecord, decode, encode, keys, load_instances, range_all,
+    DesiredRecord, InstanceRecord, Pages, ScaleRecord, TargetRecord, decode, encode, keys, load_instances,
 };
 use crate::status::InfrastructureState;
 
@@ -156,7 +156,7 @@ fn current_target(node: &Node, records: &[InstanceRecord], target: Option<&Targe
 
 pub(super) async fn load_targets(store: &dyn Store, id: &str) -> Result<Targets, EngineError> {
     let prefix = keys::targets(id);
-    let entries = range_all(store, &prefix).await?;
+    let entries = Pages::collect(store, &prefix).await?;
     let target = |entry: &crate::ports::Entry| {
         let node = entry.key.strip_prefix(&prefix).unwrap_or_default().to_owned();
         Ok((node, decode(&entry.key, &entry.value)?))
@@ -166,7 +166,7 @@ pub(super) async fn load_targets(store: &dyn Store, id: &str) -> Result<Targets,
 
 /// Returns the recorded requests with their keys, oldest first.
 async fn load_requests(store: &dyn Store, id: &str) -> Result<Vec<(String, ScaleRecord)>, EngineError> {
-    let entries = range_all(store, &keys::requests(id)).await?;
+    let entries = Pages::collect(store, &keys::requests(id)).await?;
     entries.into_iter().map(|entry| Ok((entry.key.clone(), decode(&entry.key, &entry.value)?))).collect()
 }
 

@@ -13,8 +13,8 @@ use crate::error::EngineError;
 use crate::plan::{Targets, target_count};
 use crate::ports::{Entry, Store, Transaction, Write};
 use crate::state::{
-    DefinitionRecord, DesiredRecord, FailingRecord, InfrastructureRecord, InstanceRecord, OwnerRecord, decode, encode,
-    keys, load_instances, load_record, range_all,
+    DefinitionRecord, DesiredRecord, FailingRecord, InfrastructureRecord, InstanceRecord, OwnerRecord, Pages, decode,
+    encode, keys, load_instances, load_record,
 };
 use crate::status::{FailingNode, InfrastructureState, InstanceStatus, NodeStatus, Status, Summary};
 
@@ -58,7 +58,7 @@ async fn expected_targets_of(
 /// Returns the nodes that fail again and again.
 pub(super) async fn load_failing(store: &dyn Store, id: &str) -> Result<FailingNodes, EngineError> {
     let prefix = keys::all_failing(id);
-    let entries = range_all(store, &prefix).await?;
+    let entries = Pages::collect(store, &prefix).await?;
     let failing = |entry: &Entry| {
         let node = entry.key.strip_prefix(&prefix).unwrap_or_default().to_owned();
         Ok((node, decode(&entry.key, &entry.value)?))
@@ -191,7 +191,7 @@ async fn is_out_of_date(store: &dyn Store, id: &str, summary: &Entry) -> Result<
 /// of date.
 pub(super) async fn list(store: &dyn Store) -> Result<Vec<Summary>, EngineError> {
     let mut summaries = Vec::new();
-    for entry in range_all(store, keys::INFRASTRUCTURES).await? {
+    for entry in Pages::collect(store, keys::INFRASTRUCTURES).await? {
         let record: InfrastructureRecord = decode(&entry.key, &entry.value)?;
         let id = entry.key.strip_prefix(keys::INFRASTRUCTURES).unwrap_or_default().to_owned();
         let owner: Option<OwnerRecord> = load_record(store, &keys::owner(&id)).await?;
@@ -239,7 +239,7 @@ pub(super) async fn remove_definitions(store: &dyn Store, node_type: &str) -> Re
 
 /// Returns the stored node definitions, by type.
 pub(super) async fn definitions(store: &dyn Store) -> Result<IndexMap<String, Vec<Implementation>>, EngineError> {
-    let entries = range_all(store, keys::DEFINITIONS).await?;
+    let entries = Pages::collect(store, keys::DEFINITIONS).await?;
     entries
         .iter()
         .map(|entry| {

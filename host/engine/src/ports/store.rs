@@ -88,7 +88,7 @@ pub struct Change {
     pub entry: Option<Entry>,
 }
 
-/// A stream of changes in the order of their revisions.
+/// A stream of changes in the order of their revisions, and of their keys within one.
 pub type Changes = Pin<Box<dyn Stream<Item = Result<Change, StoreError>> + Send>>;
 
 /// The error of a store operation.

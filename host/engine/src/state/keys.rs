@@ -1,9 +1,50 @@
-//! Keys of the engine's entries in the store.
+//! Keys of the engine's entries in the store: the only place that writes or parses them.
 
+/// Prefix of everything of infrastructures but their summaries.
+const INFRA: &str = "infra/";
+/// Prefix of all keys of infrastructures: what [`INFRA`] and [`INFRASTRUCTURES`] have in common, so that one watch follows
+/// both.
+pub(crate) const WATCHED: &str = "infra";
 /// Prefix of the summary records: one for each infrastructure, so that a list reads nothing else.
 pub(crate) const INFRASTRUCTURES: &str = "infrastructure/";
 /// Prefix of the node definitions.
 pub(crate) const DEFINITIONS: &str = "definition/";
+
+// Parts of an infrastructure's keys that changes are told apart by.
+const EVENT: &str = "event/";
+const INSTANCE: &str = "instance/";
+const OWNER: &str = "owner";
+const REQUEST: &str = "request/";
+const SUSPENDED: &str = "suspended";
+
+/// Part of an infrastructure's state that a key belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyPart<'a> {
+    Summary,
+    /// Instance with this id.
+    Instance(&'a str),
+    Event,
+    Request,
+    Owner,
+    Suspension,
+    Other,
+}
+
+/// Returns the id of the infrastructure that a key belongs to, and the part of its state; `None` for another key.
+pub(crate) fn parse(key: &str) -> Option<(&str, KeyPart<'_>)> {
+    if let Some(id) = key.strip_prefix(INFRASTRUCTURES) {
+        return Some((id, KeyPart::Summary));
+    }
+    let (id, rest) = key.strip_prefix(INFRA)?.split_once('/')?;
+    let part = match rest {
+        OWNER => KeyPart::Owner,
+        SUSPENDED => KeyPart::Suspension,
+        _ if rest.starts_with(EVENT) => KeyPart::Event,
+        _ if rest.starts_with(REQUEST) => KeyPart::Request,
+        _ => rest.strip_prefix(INSTANCE).map_or(KeyPart::Other, KeyPart::Instance),
+    };
+    Some((id, part))
+}
 
 /// Returns the key of an infrastructure's summary record.
 pub(crate) fn infrastructure(id: &str) -> String {
@@ -12,17 +53,17 @@ pub(crate) fn infrastructure(id: &str) -> String {
 
 /// Returns the prefix of everything else of an infrastructure.
 pub(crate) fn all(id: &str) -> String {
-    format!("infra/{id}/")
+    format!("{INFRA}{id}/")
 }
 
 /// Returns the key of the desired state.
 pub(crate) fn desired(id: &str) -> String {
-    format!("infra/{id}/desired")
+    format!("{INFRA}{id}/desired")
 }
 
 /// Returns the key of the state before a change that has not succeeded yet.
 pub(crate) fn previous(id: &str) -> String {
-    format!("infra/{id}/previous")
+    format!("{INFRA}{id}/previous")
 }
 
 /// Prefix of the last events of infrastructures that were rolled back.
@@ -36,22 +77,22 @@ pub(crate) fn rolled_back(id: &str) -> String {
 /// Returns the key of the owner, which is bound to a lease. Every write of the owner compares its revision, the fencing
 /// token.
 pub(crate) fn owner(id: &str) -> String {
-    format!("infra/{id}/owner")
+    format!("{INFRA}{id}/{OWNER}")
 }
 
 /// Returns the key of the number of the last event, which every transaction rewrites.
 pub(crate) fn head(id: &str) -> String {
-    format!("infra/{id}/head")
+    format!("{INFRA}{id}/head")
 }
 
 /// Returns the prefix of the instances.
 pub(crate) fn instances(id: &str) -> String {
-    format!("infra/{id}/instance/")
+    format!("{INFRA}{id}/{INSTANCE}")
 }
 
 /// Returns the key of an instance.
 pub(crate) fn instance(id: &str, instance: &str) -> String {
-    format!("infra/{id}/instance/{instance}")
+    format!("{}{instance}", instances(id))
 }
 
 /// Returns the key of the target of a node that was scaled.
@@ -61,7 +102,7 @@ pub(crate) fn target(id: &str, node: &str) -> String {
 
 /// Returns the prefix of the targets.
 pub(crate) fn targets(id: &str) -> String {
-    format!("infra/{id}/target/")
+    format!("{INFRA}{id}/target/")
 }
 
 /// Returns the key of a request to scale that the owner has not applied yet.
@@ -71,7 +112,7 @@ pub(crate) fn request(id: &str, request: &str) -> String {
 
 /// Returns the prefix of the requests.
 pub(crate) fn requests(id: &str) -> String {
-    format!("infra/{id}/request/")
+    format!("{INFRA}{id}/{REQUEST}")
 }
 
 /// Returns the key of the failures of a node, present while it fails again and again.
@@ -81,43 +122,43 @@ pub(crate) fn failing(id: &str, node: &str) -> String {
 
 /// Returns the prefix of the failures of all nodes.
 pub(crate) fn all_failing(id: &str) -> String {
-    format!("infra/{id}/failing/")
+    format!("{INFRA}{id}/failing/")
 }
 
 /// Returns the key of the marker that is present while maintenance is suspended.
 pub(crate) fn suspended(id: &str) -> String {
-    format!("infra/{id}/suspended")
+    format!("{INFRA}{id}/{SUSPENDED}")
 }
 
 /// Returns the key of the marker that is present while the last reported event of the two is the suspension.
 pub(crate) fn reported_suspended(id: &str) -> String {
-    format!("infra/{id}/told/suspended")
+    format!("{INFRA}{id}/told/suspended")
 }
 
 /// Returns the key of the request for the end of a hold: present until all instances that looked dead are replaced, or
 /// until the request is too old.
 pub(crate) fn release(id: &str) -> String {
-    format!("infra/{id}/release")
+    format!("{INFRA}{id}/release")
 }
 
 /// Returns the key of the position of a reader of the events.
 pub(crate) fn cursor(id: &str, reader: &str) -> String {
-    format!("infra/{id}/cursor/{reader}")
+    format!("{INFRA}{id}/cursor/{reader}")
 }
 
 /// Returns the key of the request to end maintenance; its value is the fencing token of the owner that is meant.
 pub(crate) fn detach(id: &str) -> String {
-    format!("infra/{id}/detach")
+    format!("{INFRA}{id}/detach")
 }
 
 /// Returns the prefix of the events.
 pub(crate) fn events(id: &str) -> String {
-    format!("infra/{id}/event/")
+    format!("{INFRA}{id}/{EVENT}")
 }
 
 /// Returns the key of an event. Leading zeros make the order of the keys that of the numbers.
 pub(crate) fn event(id: &str, number: u64) -> String {
-    format!("infra/{id}/event/{number:020}")
+    format!("{}{number:020}", events(id))
 }
 
 /// Returns the key of the definitions of a type.
@@ -129,4 +170,37 @@ pub(crate) fn definition(node_type: &str) -> String {
 pub(crate) fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_parsed_as_it_is_written() {
+        let id = "a.b-c";
+        for (key, part) in [
+            (infrastructure(id), KeyPart::Summary),
+            (instance(id, "i"), KeyPart::Instance("i")),
+            (event(id, 7), KeyPart::Event),
+            (request(id, "r"), KeyPart::Request),
+            (owner(id), KeyPart::Owner),
+            (suspended(id), KeyPart::Suspension),
+            (desired(id), KeyPart::Other),
+            (previous(id), KeyPart::Other),
+            (head(id), KeyPart::Other),
+            (target(id, "owner"), KeyPart::Other),
+            (failing(id, "event/1"), KeyPart::Other),
+            (reported_suspended(id), KeyPart::Other),
+            (release(id), KeyPart::Other),
+            (cursor(id, "suspended"), KeyPart::Other),
+            (detach(id), KeyPart::Other),
+        ] {
+            assert_eq!(parse(&key), Some((id, part)), "{key}");
+            assert!(key.starts_with(WATCHED), "{key} is not watched");
+        }
+        for other in [definition("t"), rolled_back(id), "infra".into(), "infra/x".into(), "service/x/owner".into()] {
+            assert_eq!(parse(&other), None, "{other}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Types of the records, and their encoding.
+//! Types of the records, and their format.
 
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -9,23 +9,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::EngineError;
+use super::{RecordError, RecordFormat, VersionField};
 use crate::event::Event;
 use crate::ports::{Address, Handle, ObservedMachine, Phase, StoreError};
 use crate::request::Scale;
 use crate::status::{InfrastructureState, InstanceState, Owner};
 
-/// Version of every record that this program writes.
-pub(crate) const RECORD_VERSION: u32 = 1;
-
-/// A record with its version.
-#[derive(Serialize, Deserialize)]
-struct Versioned<T> {
-    /// Version of the record's format.
-    v: u32,
-    #[serde(flatten)]
-    record: T,
-}
+/// Format of all of the engine's records.
+const FORMAT: RecordFormat = RecordFormat::new(1, VersionField::V);
 
 /// Summary of an infrastructure, for lists.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -263,33 +254,21 @@ impl InstanceRecord {
     }
 }
 
-/// Serialises a record with its version.
+/// Encodes a record with its version.
 ///
 /// # Errors
-/// Fails if the record can't be serialised as JSON; nothing is stored in its place then.
+/// Fails if the record can't be written as JSON; nothing is stored in its place then.
 pub(crate) fn encode<T: Serialize>(record: T) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(&Versioned { v: RECORD_VERSION, record }).map_err(|error| {
-        let kind = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
-        StoreError::Unusable { message: format!("internal error: a record ({kind}) can't be written as JSON: {error}") }
-    })
+    Ok(FORMAT.encode(&record)?)
 }
 
-/// Deserialises a record.
+/// Decodes a record.
 ///
 /// # Errors
-/// Returns [`EngineError::Newer`] for a record of a newer version, and [`EngineError::Corrupt`] for one that can't be
+/// Returns [`RecordError::Newer`] for a record of a newer version, and [`RecordError::Corrupt`] for one that can't be
 /// read.
-pub(crate) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, EngineError> {
-    #[derive(Deserialize)]
-    struct Version {
-        v: u32,
-    }
-    let corrupt = |error: serde_json::Error| EngineError::Corrupt { key: key.into(), message: error.to_string() };
-    let Version { v } = serde_json::from_slice(bytes).map_err(corrupt)?;
-    if v > RECORD_VERSION {
-        return Err(EngineError::Newer { key: key.into(), found: v, known: RECORD_VERSION });
-    }
-    serde_json::from_slice(bytes).map_err(corrupt)
+pub(crate) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, RecordError> {
+    FORMAT.decode(key, bytes)
 }
 
 /// Returns a short fingerprint that stays the same in later versions. Not for secrets: it is not a cryptographic
@@ -340,18 +319,5 @@ mod tests {
         for (key, value) in stored.as_object().unwrap() {
             assert_eq!(&written[key], value, "{key}");
         }
-    }
-
-    #[test]
-    fn a_record_that_can_not_be_written_is_an_error_and_not_empty() {
-        #[derive(Serialize)]
-        struct Odd {
-            map: std::collections::HashMap<Vec<u8>, u8>,
-        }
-        let odd = || Odd { map: [(vec![1], 1)].into() };
-        let error = encode(odd()).unwrap_err().to_string();
-        assert!(error.contains("Odd") && error.contains("can't be written"), "{error}");
-        let head = HeadRecord { event: 7, transaction: 2 };
-        assert_eq!(decode::<HeadRecord>("head", &encode(head).unwrap()).unwrap(), head);
     }
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::StreamExt as _;
 use jiff::Timestamp;
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::{
@@ -28,12 +28,15 @@ pub enum Crash {
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
     clock: Arc<dyn Clock>,
-    changes: broadcast::Sender<Change>,
+    /// Newest revision, for watchers.
+    written: watch::Sender<Revision>,
 }
 
 #[derive(Default)]
 struct State {
     entries: BTreeMap<String, Entry>,
+    /// Revisions that removed keys, for watchers.
+    removed: BTreeMap<String, Revision>,
     revision: Revision,
     leases: HashMap<LeaseId, Lease>,
     next_lease: LeaseId,
@@ -54,7 +57,7 @@ struct Lease {
 impl MemoryStore {
     /// Creates an empty store, whose leases expire by this clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { state: Arc::default(), clock, changes: broadcast::channel(4096).0 }
+        Self { state: Arc::default(), clock, written: watch::Sender::default() }
     }
 
     /// Returns the number of transactions so far.
@@ -150,24 +153,40 @@ impl MemoryStore {
                     if let Some(lease) = lease.and_then(|lease| state.leases.get_mut(&lease)) {
                         lease.keys.push(key.clone());
                     }
-                    state.entries.insert(key.clone(), entry.clone());
-                    let _ = self.changes.send(Change { revision, key, entry: Some(entry) });
+                    state.removed.remove(&key);
+                    state.entries.insert(key, entry);
                 }
                 Write::Delete { key } => {
                     if state.entries.remove(&key).is_some() {
-                        let _ = self.changes.send(Change { revision, key, entry: None });
+                        state.removed.insert(key, revision);
                     }
                 }
                 Write::DeletePrefix { prefix } => {
                     let keys: Vec<_> = state.entries.keys().filter(|key| key.starts_with(&prefix)).cloned().collect();
                     for key in keys {
                         state.entries.remove(&key);
-                        let _ = self.changes.send(Change { revision, key, entry: None });
+                        state.removed.insert(key, revision);
                     }
                 }
             }
         }
+        self.written.send_replace(revision);
         revision
+    }
+
+    /// Returns the newest revision, and the changes after `seen` up to it.
+    fn changes_since(&self, prefix: &str, seen: Revision) -> (Revision, Vec<Change>) {
+        let state = self.lock();
+        let written = state.entries.values().filter(|entry| entry.modified > seen).map(|entry| Change {
+            revision: entry.modified,
+            key: entry.key.clone(),
+            entry: Some(entry.clone()),
+        });
+        let removed = state.removed.iter().filter(|(_, revision)| **revision > seen);
+        let removed = removed.map(|(key, revision)| Change { revision: *revision, key: key.clone(), entry: None });
+        let mut changes: Vec<_> = written.chain(removed).filter(|change| change.key.starts_with(prefix)).collect();
+        changes.sort_by(|one, other| (one.revision, &one.key).cmp(&(other.revision, &other.key)));
+        (state.revision, changes)
     }
 
     /// Returns at once; never if the process is dead.
@@ -266,27 +285,19 @@ impl Store for MemoryStore {
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Changes, StoreError> {
         self.hang_if_dead().await;
-        let (prefix, receiver) = (prefix.to_owned(), self.changes.subscribe());
-        let past: Vec<_> = {
-            let state = self.lock();
-            let entries = state.entries.values().filter(|entry| entry.modified > after);
-            let inside = entries.filter(|entry| entry.key.starts_with(&prefix));
-            inside
-                .map(|entry| {
-                    Ok(Change { revision: entry.modified, key: entry.key.clone(), entry: Some(entry.clone()) })
-                })
-                .collect()
-        };
-        let live = futures::stream::unfold((receiver, prefix), |(mut receiver, prefix)| async move {
+        let watcher = (self.clone(), self.written.subscribe(), prefix.to_owned(), after);
+        let batches = futures::stream::unfold(watcher, |(store, mut written, prefix, seen)| async move {
             loop {
-                match receiver.recv().await {
-                    Ok(change) if change.key.starts_with(&prefix) => return Some((Ok(change), (receiver, prefix))),
-                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
+                written.mark_unchanged();
+                let (newest, changes) = store.changes_since(&prefix, seen);
+                if !changes.is_empty() {
+                    let changes = futures::stream::iter(changes.into_iter().map(Ok));
+                    return Some((changes, (store, written, prefix, newest)));
                 }
+                written.changed().await.ok()?;
             }
         });
-        Ok(Box::pin(futures::stream::iter(past).chain(live)))
+        Ok(Box::pin(batches.flatten()))
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
