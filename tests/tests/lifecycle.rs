@@ -156,9 +156,9 @@ fn a_store_edited_by_hand_is_a_clear_error_and_loses_nothing() {
     let id = occopus.ok(["build", "infra.yaml"]).id();
     let store = rusqlite::Connection::open(occopus.home().join("store.db")).expect("the store");
     let victim = ids(&occopus, &id).remove(0);
-    let key = format!("infra/{id}/instance/{victim}");
-    let read = "SELECT value FROM entry WHERE key = ?1";
-    let whole: Vec<u8> = store.query_row(read, [&key], |row| row.get(0)).expect("the record");
+    let read = "SELECT key, value FROM entry WHERE key LIKE '%/' || ?1";
+    let (key, whole): (String, Vec<u8>) =
+        store.query_row(read, [&victim], |row| Ok((row.get(0)?, row.get(1)?))).expect("the record");
     let write =
         |value: &[u8]| store.execute("UPDATE entry SET value = ?2 WHERE key = ?1", (&key, value)).expect("written");
     for (broken, word) in [(b"{".as_slice(), "cannot read"), (b"{\"v\":999}", "newer")] {

@@ -218,6 +218,33 @@ fn types_have_names_of_the_field() {
     }
 }
 
+/// Prefixes of the engine's keys in the store. Others follow its typed changes, and ask it.
+const ENGINE_KEYS: &[&str] = &["infra/", "infrastructure/", "definition/", "gone/"];
+
+#[test]
+fn keys_of_the_store_have_one_owner() {
+    let mut owners = BTreeMap::<String, BTreeSet<String>>::new();
+    for (name, text) in sources().iter().filter(|(name, _)| !name.starts_with("host/engine/")) {
+        for prefix in ENGINE_KEYS {
+            for quote in ['"', '\''] {
+                let is_named = text.contains(&format!("{quote}{prefix}"));
+                assert!(
+                    !is_named,
+                    "{name} names the engine's key {prefix}: use `Engine::watch`, or another of its methods"
+                );
+            }
+        }
+        for literal in text.split("\"service/").skip(1).filter(|_| name.starts_with("host/server/src/")) {
+            let key = literal.split('"').next().unwrap_or_default();
+            owners.entry(key.to_owned()).or_default().insert(name.clone());
+        }
+    }
+    assert!(owners.len() > 7, "these keys of the service were found: {owners:?}");
+    for (key, files) in owners {
+        assert_eq!(files.len(), 1, "the key service/{key} has more than one owner: {files:?}");
+    }
+}
+
 /// Functions of a file with their lengths, as rustfmt lays them out.
 fn functions(text: &str) -> Vec<(String, usize)> {
     let lines: Vec<_> = text.lines().collect();

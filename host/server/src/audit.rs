@@ -4,7 +4,7 @@
 //! displace entries of requests that changed something.
 //!
 //! `service/audit/ID` is an entry of a request that changed something, `service/audit-unchanged/ID` one of a request that
-//! did not. Entries of earlier versions are all under the first.
+//! did not. Entries of earlier versions are all under the first, and have no version.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,16 +18,22 @@ use axum::response::Response;
 use http::Method;
 use http::header::LOCATION;
 use jiff::{Timestamp, ToSpan as _};
-use occopus_engine::ports::{Store, StoreError, Transaction, Write};
+use occopus_engine::ports::{Entry, Store, StoreError, Transaction, Write};
+use occopus_engine::{Pages, RecordFormat, VersionField};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::access::Caller;
-use crate::codec::encode_error;
 use crate::listen::{Peer, network_of};
 
+/// Prefix of the entries of requests that changed something.
+const CHANGED_PREFIX: &str = "service/audit/";
+/// Prefix of the entries of requests that changed nothing.
+const UNCHANGED_PREFIX: &str = "service/audit-unchanged/";
+/// Format of the entries.
+const FORMAT: RecordFormat = RecordFormat::new(1, VersionField::V);
 /// Days for which entries are kept.
 const RETENTION_DAYS: i64 = 90;
 /// Approximate limit on the entries of requests that changed something: beyond it the oldest are removed.
@@ -135,9 +141,7 @@ impl EntryLog {
     }
 
     async fn write(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        let key = format!("{}{}", self.prefix, entry.id);
-        let value = serde_json::to_vec(entry).map_err(|error| encode_error(&key, &error))?;
-        let mut writes = vec![Write::Put { key, value, lease: None }];
+        let mut writes = vec![FORMAT.put(format!("{}{}", self.prefix, entry.id), entry)?];
         if self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(WRITES_PER_PRUNE) {
             writes.extend(self.prune_writes(entry.time).await?);
         }
@@ -154,11 +158,11 @@ impl EntryLog {
         let cutoff = now.checked_sub((RETENTION_DAYS * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
         let found = self.store.range(self.prefix, None, WRITES_PER_PRUNE as usize * 2).await?;
         let excess = count.saturating_sub(self.max_entries);
-        let is_old = |value: &[u8]| serde_json::from_slice::<AuditEntry>(value).is_ok_and(|entry| entry.time < cutoff);
+        let is_old = |entry: &Entry| FORMAT.decode_entry::<AuditEntry>(entry).is_ok_and(|entry| entry.time < cutoff);
         let removed: Vec<_> = found
             .into_iter()
             .enumerate()
-            .filter(|(index, found)| *index < excess || is_old(&found.value))
+            .filter(|(index, found)| *index < excess || is_old(found))
             .map(|(_, found)| Write::Delete { key: found.key })
             .collect();
         *entry_count = Some(count.saturating_sub(removed.len()));
@@ -166,28 +170,24 @@ impl EntryLog {
     }
 
     async fn count(&self) -> Result<usize, StoreError> {
-        let (mut count, mut after) = (0, None::<String>);
-        loop {
-            let page = self.store.range(self.prefix, after.as_deref(), 1000).await?;
+        let (mut pages, mut count) = (Pages::new(&*self.store, self.prefix), 0);
+        while let Some(page) = pages.next_page().await? {
             count += page.len();
-            match page.into_iter().last() {
-                Some(last) => after = Some(last.key),
-                None => return Ok(count),
-            }
         }
+        Ok(count)
     }
 
     async fn read(&self, after: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
         let after = after.map(|after| format!("{}{after}", self.prefix));
         let found = self.store.range(self.prefix, after.as_deref(), limit).await?;
-        Ok(found.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect())
+        found.iter().map(|entry| Ok(FORMAT.decode_entry(entry)?)).collect()
     }
 }
 
 impl Audit {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        let changed = EntryLog::new(store.clone(), "service/audit/", MAX_CHANGED_ENTRIES);
-        let unchanged = EntryLog::new(store, "service/audit-unchanged/", MAX_UNCHANGED_ENTRIES);
+        let changed = EntryLog::new(store.clone(), CHANGED_PREFIX, MAX_CHANGED_ENTRIES);
+        let unchanged = EntryLog::new(store, UNCHANGED_PREFIX, MAX_UNCHANGED_ENTRIES);
         Self { changed, unchanged, quotas: Arc::default() }
     }
 
@@ -352,7 +352,7 @@ mod tests {
         audit.unchanged.written.store(0, Ordering::Relaxed);
         audit.unchanged.write(&entry(Timestamp::now())).await.unwrap();
         let left = store.keys();
-        assert_eq!(left.iter().filter(|key| key.starts_with("service/audit/")).count(), 5);
+        assert_eq!(left.iter().filter(|key| key.starts_with(CHANGED_PREFIX)).count(), 5);
         assert_eq!(left.len(), 5 + 1);
     }
 
@@ -369,6 +369,21 @@ mod tests {
         assert_eq!(store.keys().len(), 100 - 30 + 1);
         assert_eq!(audit.read(None, 1000).await.unwrap().last().unwrap().id, last.id);
         assert_eq!(audit.changed.count().await.unwrap(), 71);
+    }
+
+    #[tokio::test]
+    async fn entries_without_a_version_are_read_and_newer_ones_are_an_error() {
+        let (audit, store) = audit();
+        let earlier = entry(Timestamp::now());
+        let key = format!("{CHANGED_PREFIX}{}", earlier.id);
+        let put = Write::Put { key, value: serde_json::to_vec(&earlier).unwrap(), lease: None };
+        store.commit(Transaction { compares: Vec::new(), writes: vec![put] }).await.unwrap();
+        audit.changed.write(&entry(Timestamp::now())).await.unwrap();
+        assert_eq!(audit.read(None, 9).await.unwrap().len(), 2);
+        let newer = RecordFormat::new(2, VersionField::V).put(format!("{CHANGED_PREFIX}9"), &earlier).unwrap();
+        store.commit(Transaction { compares: Vec::new(), writes: vec![newer] }).await.unwrap();
+        let error = audit.read(None, 9).await.unwrap_err().to_string();
+        assert!(error.contains("audit/9") && error.contains("newer program"), "{error}");
     }
 
     #[test]

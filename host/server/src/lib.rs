@@ -9,7 +9,6 @@ pub mod page;
 
 mod api;
 mod audit;
-mod codec;
 mod feed;
 mod idempotency;
 mod metrics;

@@ -14,6 +14,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use jiff::Timestamp;
 use occopus::{Occopus, OpenError, ServiceSettings};
+use occopus_engine::EngineError;
 use occopus_engine::ports::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
@@ -135,9 +136,8 @@ impl Server {
         let ledger = Ledger::new(store.clone());
         let timing = Timing { interval, stop_timeout: Duration::from_secs(30) };
         let observer = Arc::new(StoreObserver { metrics: metrics.clone(), supervisor: OnceLock::new() });
-        let feed = Feed::new(engine.clone(), store.clone(), observer.clone());
-        let supervisor =
-            Supervisor::new(occopus.clone(), engine.clone(), ledger.clone(), store.clone(), feed.clone(), timing);
+        let feed = Feed::new(engine.clone(), observer.clone());
+        let supervisor = Supervisor::new(occopus.clone(), engine.clone(), ledger.clone(), feed.clone(), timing);
         observer.supervisor.get_or_init(|| supervisor.clone());
         let service = Service {
             occopus,
@@ -232,8 +232,11 @@ async fn preload_plugins(occopus: Arc<Occopus>) {
 async fn run_cleanup(service: Service) {
     loop {
         tokio::time::sleep(CLEANUP_INTERVAL).await;
-        if let Err(error) = operations::clean_up(&*service.store, &service.engine).await {
-            tracing::warn!("old records could not be removed: {error}");
+        let requests = idempotency::clean_up(&*service.store).await.map_err(EngineError::from);
+        for cleaned in [requests, operations::clean_up(&*service.store, &service.engine).await] {
+            if let Err(error) = cleaned {
+                tracing::warn!("old records could not be removed: {error}");
+            }
         }
     }
 }

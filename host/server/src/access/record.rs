@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use occopus_engine::ports::{Entry, Write};
+use occopus_engine::{RecordError, RecordFormat, VersionField};
 use serde::{Deserialize, Serialize};
 
 use super::Scope;
@@ -13,8 +15,8 @@ use super::token::digest;
 /// Prefix of the records' keys.
 pub(super) const KEY_PREFIX: &str = "service/token/";
 
-/// Version of the records that this program writes and reads.
-const RECORD_VERSION: u32 = 1;
+/// Format of the records.
+const FORMAT: RecordFormat = RecordFormat::new(1, VersionField::Version);
 
 /// Prefix of a digest in a record.
 const SHA256_PREFIX: &str = "sha256:";
@@ -57,7 +59,6 @@ impl TokenInfo {
 /// A token's record in the store.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TokenRecord {
-    version: u32,
     pub(super) name: String,
     pub(super) scope: Scope,
     pub(super) infrastructures: Option<BTreeSet<String>>,
@@ -76,27 +77,17 @@ pub(super) enum SecretCheck<'a> {
     NeedsArgon2(&'a str),
 }
 
-/// The part of a record that every version has.
-#[derive(Deserialize)]
-struct VersionField {
-    version: u32,
-}
-
 impl TokenRecord {
     /// Creates the record of a token, with the digest of its secret.
     pub(super) fn new(info: &TokenInfo, secret: &[u8]) -> Self {
         let hash = hash_secret(secret);
         let TokenInfo { name, scope, infrastructures, created, expires, revoked, .. } = info.clone();
-        Self { version: RECORD_VERSION, name, scope, infrastructures, created, expires, revoked, hash }
+        Self { name, scope, infrastructures, created, expires, revoked, hash }
     }
 
-    /// Decodes a record; fails with the reason if it is malformed or of another version.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let VersionField { version } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if version != RECORD_VERSION {
-            return Err(format!("it has version {version}, this program knows version {RECORD_VERSION}"));
-        }
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+    /// Decodes a record; fails if it is malformed or of a newer version.
+    pub(super) fn decode(entry: &Entry) -> Result<Self, RecordError> {
+        FORMAT.decode_entry(entry)
     }
 
     /// Compares a secret with that of the record.
@@ -108,9 +99,9 @@ impl TokenRecord {
         }
     }
 
-    /// Encodes the record for the store.
-    pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(self)
+    /// Returns the write of the record of the token with this id.
+    pub(super) fn put(&self, id: &str) -> Result<Write, RecordError> {
+        FORMAT.put(key(id), self)
     }
 
     /// Returns the record without its hash.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use occopus_engine::ports::{Store, Transaction, Write};
+use occopus_engine::ports::{Entry, Store, StoreError, Transaction, Write};
+use occopus_engine::{RecordFormat, VersionField};
 use serde::{Deserialize, Serialize};
 
 use super::token::{SecretText, digest};
@@ -16,8 +17,8 @@ use super::{TokenError, TokenInfo, Tokens};
 
 /// Prefix of the records' keys.
 pub(super) const KEY_PREFIX: &str = "service/session/";
-/// Version of the records that this program writes and reads.
-const RECORD_VERSION: u32 = 1;
+/// Format of the records.
+const FORMAT: RecordFormat = RecordFormat::new(1, VersionField::Version);
 /// Lifetime of a session.
 pub(super) const SESSION_TTL: Duration = Duration::from_secs(12 * 60 * 60);
 /// Sessions of one token. Beginning another one ends the oldest.
@@ -52,7 +53,6 @@ impl fmt::Debug for SessionText {
 
 #[derive(Serialize, Deserialize)]
 struct SessionRecord {
-    version: u32,
     created: Timestamp,
     expires: Timestamp,
 }
@@ -69,8 +69,12 @@ pub(super) fn key_prefix(id: &str) -> String {
     format!("{KEY_PREFIX}{id}/")
 }
 
-fn decode(value: &[u8]) -> Option<SessionRecord> {
-    serde_json::from_slice(value).ok().filter(|record: &SessionRecord| record.version == RECORD_VERSION)
+/// Decodes a session. An unreadable one admits nobody.
+fn decode(entry: &Entry) -> Option<SessionRecord> {
+    FORMAT
+        .decode_entry(entry)
+        .inspect_err(|error| tracing::warn!("the record of a session can't be read: {error}"))
+        .ok()
 }
 
 impl Sessions {
@@ -83,23 +87,20 @@ impl Sessions {
         let text = SessionText(SecretText::random("ocs_", Some(&token.id))?);
         let now = Timestamp::now();
         let expires = now.checked_add(SESSION_TTL).unwrap_or(now);
-        let value = serde_json::to_vec(&SessionRecord { version: RECORD_VERSION, created: now, expires })
-            .map_err(TokenError::secret)?;
+        let put = FORMAT.put(text.key(), &SessionRecord { created: now, expires }).map_err(StoreError::from)?;
         let mut others: Vec<_> = self
             .store
             .range(&key_prefix(&token.id), None, 2 * MAX_SESSIONS_PER_TOKEN)
             .await?
             .into_iter()
-            .map(|entry| {
-                (decode(&entry.value).filter(|record| now < record.expires).map(|record| record.created), entry.key)
-            })
+            .map(|entry| (decode(&entry).filter(|record| now < record.expires).map(|record| record.created), entry.key))
             .collect();
         // Expired sessions sort first, then the oldest; the newest come last.
         others.sort();
         let expired = others.iter().filter(|(created, _)| created.is_none()).count();
         let excess = expired.max((others.len() + 1).saturating_sub(MAX_SESSIONS_PER_TOKEN));
         let old = others.into_iter().take(excess).map(|(_, key)| Write::Delete { key });
-        let writes = [Write::Put { key: text.key(), value, lease: None }].into_iter().chain(old).collect();
+        let writes = [put].into_iter().chain(old).collect();
         self.store.commit(Transaction { compares: Vec::new(), writes }).await?;
         Ok(text)
     }
@@ -107,7 +108,7 @@ impl Sessions {
     /// Returns the token of a session, if both are valid.
     pub(super) async fn verify(&self, text: &SessionText) -> Result<Option<TokenInfo>, TokenError> {
         let Some(entry) = self.store.get(&text.key()).await? else { return Ok(None) };
-        match decode(&entry.value) {
+        match decode(&entry) {
             Some(record) if Timestamp::now() < record.expires => self.tokens.find_valid(text.0.id()).await,
             _ => Ok(None),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use argon2::{Argon2, PasswordVerifier};
 use jiff::Timestamp;
+use occopus_engine::Pages;
 use occopus_engine::ports::{CommitOutcome, Compare, Entry, Store, StoreError, Transaction, Write};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -22,8 +23,6 @@ const MAX_ARGON2_CHECKS: usize = 2;
 const PRESENCE_TTL: Duration = Duration::from_secs(1);
 /// Interval at which the token of an endless response is checked again.
 const STREAM_RECHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// Records read from the store at a time.
-const PAGE_SIZE: usize = 500;
 /// Maximum length of a token's name.
 const MAX_NAME_CHARS: usize = 64;
 
@@ -177,19 +176,12 @@ impl Tokens {
     /// # Errors
     /// Fails if the store can't be read.
     pub async fn list(&self) -> Result<Vec<TokenInfo>, TokenError> {
-        let mut tokens = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self.shared.store.range(record::KEY_PREFIX, after.as_deref(), PAGE_SIZE).await?;
-            tokens.extend(page.iter().filter_map(|entry| {
-                let id = entry.key.strip_prefix(record::KEY_PREFIX)?;
-                Some(decode_record(id, entry)?.info(id))
-            }));
-            match page.into_iter().last() {
-                Some(last) => after = Some(last.key),
-                None => break,
-            }
-        }
+        let entries = Pages::collect(&*self.shared.store, record::KEY_PREFIX).await?;
+        let decoded = entries.iter().filter_map(|entry| {
+            let id = entry.key.strip_prefix(record::KEY_PREFIX)?;
+            Some(decode_record(id, entry)?.info(id))
+        });
+        let mut tokens: Vec<_> = decoded.collect();
         tokens.sort_by_key(|token| token.created);
         Ok(tokens)
     }
@@ -372,9 +364,9 @@ impl Tokens {
         record: &TokenRecord,
         also: Option<Write>,
     ) -> Result<(), TokenError> {
-        let (key, value) = (record::key(id), record.encode().map_err(TokenError::secret)?);
-        let compares = vec![Compare::Modified(key.clone(), modified)];
-        let writes = [Write::Put { key, value, lease: None }].into_iter().chain(also).collect();
+        let compares = vec![Compare::Modified(record::key(id), modified)];
+        let put = record.put(id).map_err(StoreError::from)?;
+        let writes = [put].into_iter().chain(also).collect();
         match self.shared.store.commit(Transaction { compares, writes }).await? {
             CommitOutcome::Committed(_) => Ok(()),
             CommitOutcome::Conflict => Err(TokenError::Changed { id: id.to_owned() }),
@@ -389,8 +381,8 @@ async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 
 /// Decodes a record. An unreadable one is logged and treated as absent: it admits nobody, and hides no other token.
 fn decode_record(id: &str, entry: &Entry) -> Option<TokenRecord> {
-    TokenRecord::decode(&entry.value)
-        .inspect_err(|error| tracing::warn!(token = id, error, "the record of a token can't be read"))
+    TokenRecord::decode(entry)
+        .inspect_err(|error| tracing::warn!(token = id, "the record of a token can't be read: {error}"))
         .ok()
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
-use serde_json::Value;
+use occopus_engine::Event;
 
 /// Consecutive events of an infrastructure, encoded as Server-Sent Events. Immutable.
 #[derive(Debug)]
@@ -28,14 +28,18 @@ pub(crate) struct PendingBatch {
 }
 
 impl PendingBatch {
-    /// Adds an event; `None` if it has no id or name, or its id is not greater than that of the last one.
-    pub(crate) fn add(&mut self, event: &Value) -> Option<()> {
-        let (id, name) = (event["id"].as_u64()?, event["event"].as_str()?);
+    /// Adds an event; `None` if it has no id, its id is not greater than that of the last one, or it can't be written as
+    /// JSON.
+    pub(crate) fn add(&mut self, event: &Event) -> Option<()> {
+        let (id, name) = (event.id?, event.kind.name());
         if self.marks.last().is_some_and(|last| last.id >= id) {
             return None;
         }
+        let data = serde_json::to_vec(event).ok()?;
         // JSON on one line has no line ends, so one `data` is enough.
-        write!(self.frames, "id: {id}\nevent: {name}\ndata: {event}\n\n").ok()?;
+        write!(self.frames, "id: {id}\nevent: {name}\ndata: ").ok()?;
+        self.frames.extend(data);
+        self.frames.extend(b"\n\n");
         self.marks.push(FrameMark { id, end: self.frames.len() });
         Some(())
     }
@@ -72,24 +76,30 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use jiff::Timestamp;
+    use occopus_engine::EventKind;
 
     use super::*;
+
+    fn event(id: Option<u64>) -> Event {
+        let kind = EventKind::InfraStart { name: "a\nb".into() };
+        Event { id, time: Timestamp::UNIX_EPOCH, infra_id: "i".into(), kind }
+    }
 
     #[test]
     fn the_rest_of_a_batch_is_what_comes_after_an_event() {
         let mut pending = PendingBatch::default();
         for id in [7, 8, 9] {
-            let event = json!({"id": id, "event": "nodecreated", "node_name": "a\nb"});
-            assert_eq!(pending.add(&event), Some(()));
-            assert_eq!(pending.add(&event), None, "it is there already");
+            assert_eq!(pending.add(&event(Some(id))), Some(()));
+            assert_eq!(pending.add(&event(Some(id))), None, "it is there already");
         }
-        assert!(pending.add(&json!({"event": "without a number"})).is_none());
+        assert!(pending.add(&event(None)).is_none());
         let batch = pending.finish().unwrap();
         assert_eq!((batch.first(), batch.last()), (7, 9));
         assert_eq!(batch.after(0).len(), batch.len());
         assert_eq!(batch.after(6).len(), batch.len());
-        let frame = "id: 9\nevent: nodecreated\ndata: {\"id\":9,\"event\":\"nodecreated\",\"node_name\":\"a\\nb\"}\n\n";
+        let frame = "id: 9\nevent: infrastart\ndata: {\"id\":9,\"time\":\"1970-01-01T00:00:00Z\",\"infra_id\":\"i\",\
+                     \"event\":\"infrastart\",\"name\":\"a\\nb\"}\n\n";
         assert_eq!(batch.after(8), frame.as_bytes());
         assert!(batch.after(9).is_empty());
         assert!(PendingBatch::default().finish().is_none());

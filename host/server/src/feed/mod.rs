@@ -1,4 +1,5 @@
-//! The feed of events and changes: follows the store once for all subscribers.
+//! The feed of events and changes: follows the engine's changes once for all subscribers. Keys and records of the store
+//! must not be known here.
 //!
 //! A topic is an infrastructure that has subscribers or cached answers. It counts changes, so that answers can be cached
 //! until the next one, and it holds the latest events, ready to be sent. Subscribers have no queues: each remembers the
@@ -14,9 +15,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use occopus_engine::ports::{Change, Changes, Store, StoreError};
-use occopus_engine::{Engine, EventKind};
-use serde_json::Value;
+use occopus_engine::ports::StoreError;
+use occopus_engine::{
+    ChangeKind, Engine, Event, EventKind, InfrastructureChange, InfrastructureChanges, Position, Presence,
+};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -48,7 +50,6 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Feed {
     pub(crate) engine: Engine,
-    store: Arc<dyn Store>,
     topics: Arc<RwLock<HashMap<String, Arc<Topic>>>>,
     /// Number of changes of anything that lists show.
     all: watch::Sender<u64>,
@@ -69,10 +70,10 @@ pub(crate) trait FeedObserver: Send + Sync + 'static {
 }
 
 impl Feed {
-    pub(crate) fn new(engine: Engine, store: Arc<dyn Store>, observer: Arc<dyn FeedObserver>) -> Self {
+    pub(crate) fn new(engine: Engine, observer: Arc<dyn FeedObserver>) -> Self {
         let topics = Arc::default();
         let (all, _) = watch::channel(0);
-        Self { engine, store, topics, all, closing: CancellationToken::new(), observer, local: LocalEvents::new() }
+        Self { engine, topics, all, closing: CancellationToken::new(), observer, local: LocalEvents::new() }
     }
 
     /// Begins a run of this service, and returns the publisher of its events.
@@ -80,28 +81,31 @@ impl Feed {
         self.local.begin_run(id)
     }
 
-    /// Starts to follow the store from its current revision, in a task that ends when `closing` is cancelled.
+    /// Starts to follow the engine's changes from now on, in a task that ends when `closing` is cancelled.
     ///
     /// # Errors
     /// Fails if the store does not report its revision.
     pub(crate) async fn start(&self) -> Result<(), StoreError> {
-        let revision = self.store.revision().await?;
+        let position = self.engine.newest_position().await?;
         let this = self.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = this.closing.cancelled() => {}
-                () = this.follow(revision) => {}
+                () = this.follow(position) => {}
             }
         });
         Ok(())
     }
 
-    async fn follow(&self, mut revision: u64) {
+    async fn follow(&self, mut position: Position) {
         let Some(mut local) = self.local.take_receiver() else { return };
         loop {
-            match self.store.watch("", revision).await {
-                Ok(changes) => self.process_changes(changes, &mut local, &mut revision).await,
-                Err(error) => tracing::warn!("the store cannot be watched: {error}"),
+            let ended = match self.engine.watch(position.clone()).await {
+                Ok(changes) => self.process_changes(changes, &mut local, &mut position).await,
+                Err(error) => Some(error),
+            };
+            if let Some(error) = ended {
+                tracing::warn!("the store cannot be watched: {error}");
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
             // Changes may have been missed.
@@ -112,23 +116,32 @@ impl Feed {
     }
 
     /// Processes changes at once, and publishes their events after the pause of the publication before. Returns when the
-    /// watch ends; `revision` is then that of the last processed change.
-    async fn process_changes(&self, changes: Changes, local: &mut UnboundedReceiver<LocalMessage>, revision: &mut u64) {
+    /// watch ends, with its error; `position` is then that of the last processed change.
+    async fn process_changes(
+        &self,
+        changes: InfrastructureChanges,
+        local: &mut UnboundedReceiver<LocalMessage>,
+        position: &mut Position,
+    ) -> Option<StoreError> {
         let mut changes = changes.ready_chunks(MAX_CHANGES_PER_ROUND);
         let mut unsent = UnsentEvents::new();
         let mut next = Instant::now();
-        'following: loop {
+        let ended = 'following: loop {
             tokio::select! {
                 round = changes.next() => {
                     let mut listed = false;
-                    let Some(round) = round else { break };
+                    let Some(round) = round else { break None };
                     for change in round {
-                        let Ok(change) = change else { break 'following };
-                        *revision = change.revision;
-                        listed |= self.process_change(&change, &mut unsent);
+                        match change {
+                            Ok(change) => {
+                                listed |= self.process_change(&change, &mut unsent);
+                                *position = change.position;
+                            }
+                            Err(error) => break 'following Some(error),
+                        }
                     }
                     if listed {
-                        self.all.send_modify(|count| *count += 1);
+                        self.note_listed_change();
                     }
                 }
                 Some(message) = local.recv() => self.process_local(message, &mut unsent),
@@ -138,41 +151,45 @@ impl Feed {
                     next = Instant::now() + if pause < COALESCE_MIN { Duration::ZERO } else { pause };
                 }
             }
-        }
+        };
         for (id, events) in unsent {
             self.publish(&id, events);
         }
+        ended
     }
 
     /// Processes a change. Returns true if lists show it.
-    fn process_change(&self, change: &Change, unsent: &mut UnsentEvents) -> bool {
-        if let Some(id) = change.key.strip_prefix("infrastructure/") {
-            self.invalidate(id);
-            // Events of a run of this service that is not over come first.
-            if self.local.note_existence(id, change.entry.is_none()) {
-                self.end_topic(id, unsent);
-            }
-            return true;
-        }
-        if let Some(id) = change.key.strip_prefix("service/attached/").or(change.key.strip_prefix("service/pending/")) {
-            self.invalidate(id);
-            return true;
-        }
-        let Some((id, rest)) = change.key.strip_prefix("infra/").and_then(|rest| rest.split_once('/')) else {
-            return false;
-        };
+    fn process_change(&self, change: &InfrastructureChange, unsent: &mut UnsentEvents) -> bool {
+        let id = &change.id;
         self.invalidate(id);
-        if let Some(record) = change.entry.as_ref().filter(|_| rest.starts_with("event/"))
-            && let Ok(mut event) = serde_json::from_slice::<Value>(&record.value)
-        {
-            event.as_object_mut().map(|event| event.shift_remove("v"));
-            event["event"].as_str().into_iter().for_each(|name| self.observer.event_stored(name));
-            self.add_event(id, &event, unsent);
+        match &change.kind {
+            ChangeKind::Infrastructure(presence) => {
+                // Events of a run of this service that is not over come first.
+                if self.local.note_existence(id, *presence == Presence::Removed) {
+                    self.end_topic(id, unsent);
+                }
+                true
+            }
+            ChangeKind::Instance { .. } | ChangeKind::Owner(_) => true,
+            ChangeKind::Suspension(_) => {
+                self.observer.request_stored(id);
+                true
+            }
+            ChangeKind::Request(Presence::Written) => {
+                self.observer.request_stored(id);
+                false
+            }
+            ChangeKind::Event(event) => {
+                self.observer.event_stored(event.kind.name());
+                self.add_event(event, unsent);
+                false
+            }
+            ChangeKind::UnreadableEvent(error) => {
+                tracing::warn!(infrastructure = id, "an event cannot be sent: {error}");
+                false
+            }
+            ChangeKind::Request(Presence::Removed) | ChangeKind::Other => false,
         }
-        if rest == "suspended" || (rest.starts_with("request/") && change.entry.is_some()) {
-            self.observer.request_stored(id);
-        }
-        matches!(rest, "owner" | "suspended") || rest.starts_with("instance/")
     }
 
     /// Processes a message from a run of this service.
@@ -180,7 +197,7 @@ impl Feed {
         match message {
             LocalMessage::Event(event) => {
                 let last = matches!(event.kind, EventKind::InfraDrop);
-                self.add_event(&event.infra_id, &serde_json::to_value(&event).unwrap_or_default(), unsent);
+                self.add_event(&event, unsent);
                 if last {
                     self.end_topic(&event.infra_id, unsent);
                 }
@@ -194,10 +211,10 @@ impl Feed {
     }
 
     /// Adds an event, unless it was published before: events of runs of this service arrive twice.
-    fn add_event(&self, id: &str, event: &Value, unsent: &mut UnsentEvents) {
-        let published = self.topics().get(id).map_or(0, |topic| topic.last_event());
-        if event["id"].as_u64().is_some_and(|number| number > published) {
-            unsent.entry(id.to_owned()).or_default().add(event);
+    fn add_event(&self, event: &Event, unsent: &mut UnsentEvents) {
+        let published = self.topics().get(&event.infra_id).map_or(0, |topic| topic.last_event());
+        if event.id.is_some_and(|id| id > published) {
+            unsent.entry(event.infra_id.clone()).or_default().add(event);
         }
     }
 
@@ -225,6 +242,11 @@ impl Feed {
         if let Some(topic) = self.topics().get(id) {
             topic.invalidate();
         }
+    }
+
+    /// Wakes those who wait for a change of anything that lists show. Called by whoever follows such changes elsewhere.
+    pub(crate) fn note_listed_change(&self) {
+        self.all.send_modify(|count| *count += 1);
     }
 
     /// Returns the topic of an infrastructure, if there is one and the infrastructure is not gone.

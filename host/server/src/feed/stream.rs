@@ -95,8 +95,8 @@ impl Subscriber {
             Ok(events) => {
                 self.is_up_to_date = events.len() < PAGE_SIZE;
                 let mut pending = PendingBatch::default();
-                for event in events.iter().filter_map(|event| serde_json::to_value(event).ok()) {
-                    pending.add(&event);
+                for event in &events {
+                    pending.add(event);
                 }
                 match pending.finish() {
                     Some(batch) => Some((batch.after(self.after), batch.last())),

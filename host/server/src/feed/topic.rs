@@ -170,7 +170,8 @@ impl RecentEvents {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use jiff::Timestamp;
+    use occopus_engine::{Event, EventKind};
 
     use super::super::PendingBatch;
     use super::*;
@@ -178,7 +179,9 @@ mod tests {
     fn batch(ids: std::ops::RangeInclusive<u64>, filling: usize) -> Batch {
         let mut pending = PendingBatch::default();
         for id in ids {
-            pending.add(&json!({"id": id, "event": "nodecreated", "filling": "x".repeat(filling)})).unwrap();
+            let kind = EventKind::InfraStart { name: "x".repeat(filling) };
+            let event = Event { id: Some(id), time: Timestamp::UNIX_EPOCH, infra_id: "i".into(), kind };
+            pending.add(&event).unwrap();
         }
         pending.finish().unwrap()
     }

@@ -16,12 +16,12 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderName, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
-use occopus_engine::ports::{Entry, Store, StoreError};
+use occopus_engine::ports::{Entry, Store, StoreError, Transaction, Write};
+use occopus_engine::{Pages, RecordFormat, VersionField};
 use sha2::{Digest as _, Sha256};
 
 use crate::access::{Caller, Scope};
 use crate::api::collect_body;
-use crate::codec::decode_record;
 use crate::problem::ApiError;
 use record::{IdempotencyRecord, RecordedResponse};
 use store::KeyedRequest;
@@ -31,7 +31,9 @@ pub(crate) use store::{IdempotentStore, note_operation};
 /// Request header that carries the key.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Prefix of the records' keys.
-pub(crate) const KEY_PREFIX: &str = "service/repeatable/";
+const KEY_PREFIX: &str = "service/repeatable/";
+/// Format of the records.
+const FORMAT: RecordFormat = RecordFormat::new(1, VersionField::V);
 /// Time for which a request may be repeated with its key.
 const RECORD_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Time for which the response of the same request at another service is awaited.
@@ -69,7 +71,7 @@ impl IdempotentRequests {
 
     async fn find_record(&self, key: &str) -> Result<(u64, Option<IdempotencyRecord>), StoreError> {
         let entry = self.store.get(key).await?;
-        let record = entry.as_ref().map(decode_record::<IdempotencyRecord>).transpose()?;
+        let record = entry.as_ref().map(|entry| FORMAT.decode_entry::<IdempotencyRecord>(entry)).transpose()?;
         let revision = entry.map_or(0, |entry| entry.modified);
         Ok((revision, record.filter(|record| is_fresh(record.time))))
     }
@@ -172,10 +174,22 @@ pub(crate) async fn enforce(State(requests): State<IdempotentRequests>, request:
     }
 }
 
-/// Returns true if the entry is the record of a request that can't be repeated any more.
-pub(crate) fn is_expired(entry: &Entry) -> bool {
-    entry.key.starts_with(KEY_PREFIX)
-        && decode_record::<IdempotencyRecord>(entry).is_ok_and(|record| !is_fresh(record.time))
+/// Removes the records of requests that can't be repeated any more. Unreadable ones stay.
+///
+/// # Errors
+/// Fails if the store does not answer; the next call removes the rest.
+pub(crate) async fn clean_up(store: &dyn Store) -> Result<(), StoreError> {
+    let mut pages = Pages::new(store, KEY_PREFIX);
+    while let Some(page) = pages.next_page().await? {
+        let is_expired =
+            |entry: &Entry| FORMAT.decode_entry::<IdempotencyRecord>(entry).is_ok_and(|record| !is_fresh(record.time));
+        let expired = page.into_iter().filter(is_expired);
+        let writes: Vec<_> = expired.map(|entry| Write::Delete { key: entry.key }).collect();
+        if !writes.is_empty() {
+            store.commit(Transaction { compares: Vec::new(), writes }).await?;
+        }
+    }
+    Ok(())
 }
 
 fn is_fresh(time: Timestamp) -> bool {
@@ -184,4 +198,32 @@ fn is_fresh(time: Timestamp) -> bool {
 
 fn sha256_hex(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan as _;
+    use occopus_engine::ports::SystemClock;
+    use occopus_engine::testing::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn records_expire_and_those_of_a_newer_version_stay() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let put = |name: &str, hours: i64, format: RecordFormat| {
+            let time = Timestamp::now().checked_sub(hours.hours()).unwrap();
+            let record = serde_json::json!({"digest": "d", "infraid": "i", "operation": "o", "time": time});
+            format.put(format!("{KEY_PREFIX}{name}"), &record).unwrap()
+        };
+        let newer = RecordFormat::new(2, VersionField::V);
+        let writes = vec![put("fresh", 1, FORMAT), put("expired", 25, FORMAT), put("newer", 25, newer)];
+        store.commit(Transaction { compares: Vec::new(), writes }).await.unwrap();
+        clean_up(&store).await.unwrap();
+        assert_eq!(store.keys(), ["fresh", "newer"].map(|name| format!("{KEY_PREFIX}{name}")));
+        let requests = IdempotentRequests::new(Arc::new(store));
+        assert!(requests.find_record(&format!("{KEY_PREFIX}fresh")).await.unwrap().1.is_some());
+        let error = requests.find_record(&format!("{KEY_PREFIX}newer")).await.unwrap_err();
+        assert!(error.to_string().contains("newer program"), "{error}");
+    }
 }

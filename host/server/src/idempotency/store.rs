@@ -11,8 +11,8 @@ use occopus_engine::ports::{
     Changes, CommitOutcome, Compare, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write,
 };
 
+use super::FORMAT;
 use super::record::{IdempotencyRecord, RecordedResponse};
-use crate::codec::put_record;
 
 tokio::task_local! {
     /// The request that this task handles, if it has a key.
@@ -79,7 +79,7 @@ impl KeyedRequest {
             time: Timestamp::now(),
             answer,
         };
-        put_record(self.key.clone(), &record)
+        Ok(FORMAT.put(self.key.clone(), &record)?)
     }
 
     async fn commit(&self, store: &dyn Store, mut transaction: Transaction) -> Result<CommitOutcome, StoreError> {

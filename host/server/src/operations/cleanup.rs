@@ -1,22 +1,22 @@
-//! Removal of expired records: operations of infrastructures that are gone, failed builds, and idempotency keys.
-//! Operations and builds are bounded in number, and all of them in age: one day.
+//! Removal of expired records: operations of infrastructures that are gone, and failed builds. They are bounded in number
+//! and in age: one day.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use occopus_api::Operation;
-use occopus_engine::ports::{Entry, Store, StoreError, Transaction, Write};
-use occopus_engine::{Engine, EngineError};
+use occopus_engine::ports::{Store, StoreError, Transaction, Write};
+use occopus_engine::{Engine, EngineError, Pages};
 
 use super::FailedBuild;
-use super::ledger::{DONE_PREFIX, FAILED_PREFIX, PAGE_SIZE, PENDING_PREFIX};
-use crate::codec::decode_record;
-use crate::idempotency;
+use super::ledger::{DONE_PREFIX, FAILED_PREFIX, PENDING_PREFIX, decode_record};
 
 /// Time for which failed builds, and operations of infrastructures that are gone, are kept.
 const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 /// Maximum number of infrastructures that are gone and whose operations are kept.
 const MAX_GONE_INFRASTRUCTURES: usize = 1000;
+/// Largest number of removals in one transaction.
+const MAX_REMOVALS: usize = 500;
 /// Maximum number of failed builds.
 pub(super) const MAX_FAILED_BUILDS: usize = 100;
 
@@ -25,7 +25,6 @@ pub(super) const MAX_FAILED_BUILDS: usize = 100;
 /// # Errors
 /// Fails if the store does not answer, or a record cannot be read; the next call removes the rest.
 pub(crate) async fn clean_up(store: &dyn Store, engine: &Engine) -> Result<(), EngineError> {
-    clean_up_requests(store).await?;
     clean_up_failed_builds(store).await?;
     clean_up_operations(store, engine).await
 }
@@ -43,72 +42,41 @@ async fn remove_expired(store: &dyn Store, mut all: Vec<Expirable>, max_count: u
     let is_expired =
         |(at, one): &(usize, Expirable)| *at >= max_count || now.duration_since(one.time).unsigned_abs() >= RETENTION;
     let writes: Vec<_> = all.into_iter().enumerate().filter(is_expired).map(|(_, one)| one.write).collect();
-    for writes in writes.chunks(PAGE_SIZE) {
-        store.commit(Transaction { compares: Vec::new(), writes: writes.to_vec() }).await?;
-    }
-    Ok(())
-}
-
-/// Visits each entry with a prefix, in pages of [`PAGE_SIZE`].
-async fn for_each_entry(
-    store: &dyn Store,
-    prefix: &str,
-    mut visit: impl FnMut(&Entry) -> Result<(), StoreError> + Send,
-) -> Result<(), StoreError> {
-    let mut after = None::<String>;
-    loop {
-        let page = store.range(prefix, after.as_deref(), PAGE_SIZE).await?;
-        page.iter().try_for_each(&mut visit)?;
-        match page.last() {
-            Some(last) if page.len() == PAGE_SIZE => after = Some(last.key.clone()),
-            _ => return Ok(()),
-        }
-    }
-}
-
-async fn clean_up_requests(store: &dyn Store) -> Result<(), StoreError> {
-    let mut expired = Vec::new();
-    let visit = |entry: &Entry| {
-        if idempotency::is_expired(entry) {
-            expired.push(Write::Delete { key: entry.key.clone() });
-        }
-        Ok(())
-    };
-    for_each_entry(store, idempotency::KEY_PREFIX, visit).await?;
-    for writes in expired.chunks(PAGE_SIZE) {
+    for writes in writes.chunks(MAX_REMOVALS) {
         store.commit(Transaction { compares: Vec::new(), writes: writes.to_vec() }).await?;
     }
     Ok(())
 }
 
 pub(super) async fn clean_up_failed_builds(store: &dyn Store) -> Result<(), StoreError> {
-    let mut all = Vec::new();
-    let visit = |entry: &Entry| {
-        let time = decode_record::<FailedBuild>(entry)?.time;
-        all.push(Expirable { time, write: Write::Delete { key: entry.key.clone() } });
-        Ok(())
-    };
-    for_each_entry(store, FAILED_PREFIX, visit).await?;
+    let (mut pages, mut all) = (Pages::new(store, FAILED_PREFIX), Vec::new());
+    while let Some(page) = pages.next_page().await? {
+        for entry in page {
+            let time = decode_record::<FailedBuild>(&entry)?.time;
+            all.push(Expirable { time, write: Write::Delete { key: entry.key } });
+        }
+    }
     remove_expired(store, all, MAX_FAILED_BUILDS).await
 }
 
 /// Removes the operations of infrastructures that are gone. Those of the others are pruned when an operation ends.
 async fn clean_up_operations(store: &dyn Store, engine: &Engine) -> Result<(), EngineError> {
     let mut latest = Vec::<(String, Timestamp)>::new();
-    let visit = |entry: &Entry| {
-        let Some((id, _)) = entry.key.strip_prefix(DONE_PREFIX).and_then(|rest| rest.split_once('/')) else {
-            return Ok(());
-        };
-        let operation: Operation = decode_record(entry)?;
-        // Keys are ordered, so the last operation of an infrastructure decides.
-        let time = operation.ended.unwrap_or(operation.requested);
-        match latest.last_mut() {
-            Some((last, latest)) if last == id => *latest = time,
-            _ => latest.push((id.to_owned(), time)),
+    let mut pages = Pages::new(store, DONE_PREFIX);
+    while let Some(page) = pages.next_page().await? {
+        for entry in page {
+            let Some((id, _)) = entry.key.strip_prefix(DONE_PREFIX).and_then(|rest| rest.split_once('/')) else {
+                continue;
+            };
+            let operation: Operation = decode_record(&entry)?;
+            // Keys are ordered, so the last operation of an infrastructure decides.
+            let time = operation.ended.unwrap_or(operation.requested);
+            match latest.last_mut() {
+                Some((last, latest)) if last == id => *latest = time,
+                _ => latest.push((id.to_owned(), time)),
+            }
         }
-        Ok(())
-    };
-    for_each_entry(store, DONE_PREFIX, visit).await?;
+    }
     let mut gone = Vec::new();
     for (id, time) in latest {
         if !engine.exists(&id).await? && store.get(&format!("{PENDING_PREFIX}{id}")).await?.is_none() {
@@ -125,7 +93,7 @@ mod tests {
     use occopus_engine::testing::{Fakes, infrastructure, node};
 
     use super::*;
-    use crate::codec::put_record;
+    use crate::operations::ledger::put_record;
 
     fn ago(hours: i64) -> Timestamp {
         Timestamp::now().checked_sub(hours.hours()).unwrap()
@@ -182,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failed_builds_and_idempotency_keys_expire() {
+    async fn failed_builds_expire() {
         let fakes = Fakes::new();
         let failed = |hours| FailedBuild {
             name: "n".into(),
@@ -194,14 +162,8 @@ mod tests {
         let at = |at: usize, hours| put_record(format!("{FAILED_PREFIX}{at:03}"), &failed(hours)).unwrap();
         write(&fakes, (0..MAX_FAILED_BUILDS + 9).map(|number| at(number, if number == 50 { 25 } else { 1 })).collect())
             .await;
-        let request = |hours| {
-            let record = serde_json::json!({"digest": "d", "infraid": "i", "operation": "o", "time": ago(hours)});
-            put_record(format!("{}{hours}", idempotency::KEY_PREFIX), &record).unwrap()
-        };
-        write(&fakes, vec![request(1), request(25)]).await;
         clean_up(&fakes.store, &fakes.engine).await.unwrap();
         let left = keys(&fakes, FAILED_PREFIX).await;
         assert!(left.len() == MAX_FAILED_BUILDS && !left.contains(&"050".to_owned()), "{left:?}");
-        assert_eq!(keys(&fakes, idempotency::KEY_PREFIX).await, ["1"]);
     }
 }

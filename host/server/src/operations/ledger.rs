@@ -4,29 +4,35 @@
 //! some that have, `service/failed/ID` is its last build, if that has failed, and `service/attached/ID` exists while it
 //! is to be maintained. Every change compares revisions, so several services may share one store.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::{Stream, StreamExt as _, future};
 use jiff::Timestamp;
 use occopus_api::{Operation, OperationKind, OperationState};
 use occopus_engine::ports::{CommitOutcome, Compare, Entry, Revision, Store, StoreError, Transaction, Write};
+use occopus_engine::{Pages, Position, RecordFormat, VersionField, watch_after};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::record::PendingOperation;
 use super::{Claim, FailedBuild, Work};
-use crate::codec::{decode_record, put_record};
 use crate::idempotency;
 use crate::problem::ApiError;
 
-pub(crate) const PENDING_PREFIX: &str = "service/pending/";
-pub(crate) const ATTACHED_PREFIX: &str = "service/attached/";
+pub(super) const PENDING_PREFIX: &str = "service/pending/";
+const ATTACHED_PREFIX: &str = "service/attached/";
+/// Prefix of all keys that are watched, with others among them.
+const WATCHED_PREFIX: &str = "service/";
 pub(super) const DONE_PREFIX: &str = "service/done/";
 /// Prefix of the records of failed builds, by the ids of their infrastructures.
 pub(super) const FAILED_PREFIX: &str = "service/failed/";
 /// Maximum number of ended operations that are kept for each infrastructure.
 const MAX_ENDED_OPERATIONS: usize = 20;
-/// Number of entries in a page.
-pub(super) const PAGE_SIZE: usize = 500;
+/// Format of the records.
+const FORMAT: RecordFormat = RecordFormat::new(1, VersionField::V);
 
 /// The operations, and the infrastructures to maintain. Clones share the store.
 #[derive(Clone)]
@@ -43,6 +49,17 @@ pub(crate) enum NextWork {
     /// Idleness: no operation, and not to be maintained.
     Idle,
 }
+
+/// A change of an infrastructure's pending operation, or of whether the infrastructure is to be maintained.
+pub(crate) struct LedgerChange {
+    /// Id of the infrastructure.
+    pub(crate) id: String,
+    /// Position from which a reader of this change resumes.
+    pub(crate) position: Position,
+}
+
+/// A stream of changes, in the order in which they were made.
+pub(crate) type LedgerChanges = Pin<Box<dyn Stream<Item = Result<LedgerChange, StoreError>> + Send>>;
 
 /// The outcome of a request.
 pub(crate) enum SubmitOutcome {
@@ -126,6 +143,22 @@ impl Ledger {
                 return Ok(SubmitOutcome::Accepted(Box::new(operation)));
             }
         }
+    }
+
+    /// Watches the changes after a position, by any process. None is missed, and none is reported twice.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
+    pub(crate) async fn watch(&self, after: Position) -> Result<LedgerChanges, StoreError> {
+        let changes = watch_after(&*self.store, WATCHED_PREFIX, after).await?;
+        let typed = changes.filter_map(|change| {
+            let typed = change.map(|change| {
+                let id = [PENDING_PREFIX, ATTACHED_PREFIX].iter().find_map(|prefix| change.key.strip_prefix(prefix))?;
+                Some(LedgerChange { id: id.to_owned(), position: Position::after_change(&change) })
+            });
+            future::ready(typed.transpose())
+        });
+        Ok(Box::pin(typed))
     }
 
     /// Returns the next work on an infrastructure.
@@ -287,7 +320,7 @@ impl Ledger {
 
     /// Returns the operations of an infrastructure, the newest first.
     pub(crate) async fn operations(&self, id: &str) -> Result<Vec<Operation>, StoreError> {
-        let ended = self.store.range(&format!("{DONE_PREFIX}{id}/"), None, PAGE_SIZE).await?;
+        let ended = Pages::collect(&*self.store, &format!("{DONE_PREFIX}{id}/")).await?;
         let mut operations: Vec<Operation> = ended.iter().map(decode_record).collect::<Result<_, _>>()?;
         operations.extend(self.pending_operation(id).await?);
         operations.sort_by(|one, other| other.id.cmp(&one.id));
@@ -303,7 +336,7 @@ impl Ledger {
     /// Returns the failed builds whose infrastructures are gone, the latest first, with the ids of these.
     pub(crate) async fn failed_builds(&self) -> Result<Vec<(String, FailedBuild)>, StoreError> {
         let mut failures = Vec::new();
-        for entry in self.store.range(FAILED_PREFIX, None, PAGE_SIZE).await? {
+        for entry in Pages::collect(&*self.store, FAILED_PREFIX).await? {
             let id = entry.key.strip_prefix(FAILED_PREFIX).unwrap_or_default().to_owned();
             failures.push((id, decode_record::<FailedBuild>(&entry)?));
         }
@@ -314,7 +347,7 @@ impl Ledger {
 
     /// Removes the oldest operations of an infrastructure, beyond [`MAX_ENDED_OPERATIONS`].
     async fn prune(&self, id: &str) -> Result<(), StoreError> {
-        let ended = self.store.range(&format!("{DONE_PREFIX}{id}/"), None, PAGE_SIZE).await?;
+        let ended = Pages::collect(&*self.store, &format!("{DONE_PREFIX}{id}/")).await?;
         let oldest = ended.iter().rev().skip(MAX_ENDED_OPERATIONS);
         let writes: Vec<_> = oldest.map(|entry| Write::Delete { key: entry.key.clone() }).collect();
         if writes.is_empty() {
@@ -324,16 +357,25 @@ impl Ledger {
     }
 
     async fn ids(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let (mut ids, mut after) = (Vec::new(), None::<String>);
-        loop {
-            let page = self.store.range(prefix, after.as_deref(), PAGE_SIZE).await?;
-            ids.extend(page.iter().filter_map(|entry| entry.key.strip_prefix(prefix)).map(str::to_owned));
-            match page.last() {
-                Some(last) if page.len() == PAGE_SIZE => after = Some(last.key.clone()),
-                _ => return Ok(ids),
-            }
-        }
+        let entries = Pages::collect(&*self.store, prefix).await?;
+        Ok(entries.iter().filter_map(|entry| entry.key.strip_prefix(prefix)).map(str::to_owned).collect())
     }
+}
+
+/// Decodes a record of an operation or a failed build.
+///
+/// # Errors
+/// Fails if the entry is no such record, or one of a newer version.
+pub(super) fn decode_record<T: DeserializeOwned>(entry: &Entry) -> Result<T, StoreError> {
+    Ok(FORMAT.decode_entry(entry)?)
+}
+
+/// Creates the write of a record of an operation or a failed build.
+///
+/// # Errors
+/// Fails if the record can't be written as JSON.
+pub(super) fn put_record(key: String, record: &impl Serialize) -> Result<Write, StoreError> {
+    Ok(FORMAT.put(key, record)?)
 }
 
 fn revision(entry: Option<&Entry>) -> Revision {
@@ -346,4 +388,54 @@ fn attach_write(id: &str) -> Write {
 
 fn done_write(operation: &Operation) -> Result<Write, StoreError> {
     put_record(format!("{DONE_PREFIX}{}/{}", operation.infraid, operation.id), operation)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use occopus_engine::ports::SystemClock;
+    use occopus_engine::testing::MemoryStore;
+
+    use super::*;
+
+    struct Always;
+
+    #[async_trait]
+    impl SubmitCheck for Always {
+        async fn check(&self, _: Option<&Work>) -> Result<Vec<Compare>, ApiError> {
+            Ok(Vec::new())
+        }
+    }
+
+    async fn changes_after(ledger: &Ledger, position: Position) -> Vec<(String, Position)> {
+        let mut stream = ledger.watch(position).await.unwrap();
+        let mut changes = Vec::new();
+        // With time paused, this timeout ends when nothing else is left to do.
+        while let Ok(change) = tokio::time::timeout(Duration::from_millis(1), stream.next()).await {
+            let LedgerChange { id, position } = change.unwrap().unwrap();
+            changes.push((id, position));
+        }
+        changes
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_of_the_ledger_are_watched_from_any_position() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let ledger = Ledger::new(Arc::new(store.clone()));
+        ledger.attach("a").await.unwrap();
+        assert!(ledger.submit("b", &Work::Destroy, "somebody", &Always).await.is_ok());
+        let other = Write::Put { key: format!("{FAILED_PREFIX}c"), value: Vec::new(), lease: None };
+        store.commit(Transaction { compares: Vec::new(), writes: vec![other] }).await.unwrap();
+        ledger.attach("d").await.unwrap();
+        ledger.detach("a").await.unwrap();
+        let mut operation = ledger.pending_operation("b").await.unwrap().unwrap();
+        operation.set_state(OperationState::Superseded);
+        ledger.end(&operation, true, None).await.unwrap();
+        let all = changes_after(&ledger, Position::after(0)).await;
+        assert_eq!(all.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["d", "a", "b"], "the last of each key");
+        for (index, (_, position)) in all.iter().enumerate() {
+            assert_eq!(changes_after(&ledger, position.clone()).await, all[index + 1..]);
+        }
+    }
 }

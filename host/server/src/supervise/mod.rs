@@ -16,17 +16,19 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use occopus::Occopus;
-use occopus_engine::ports::{Store, StoreError};
-use occopus_engine::{Engine, EngineError, WakeSignal};
+use occopus_engine::ports::StoreError;
+use occopus_engine::{Engine, EngineError, Position, WakeSignal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::feed::Feed;
-use crate::operations::{ATTACHED_PREFIX, Ledger, NextWork, PENDING_PREFIX};
+use crate::operations::{Ledger, LedgerChanges, NextWork};
 
 /// Pause before the next attempt after an error of the store, or on an infrastructure that another process owns.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Changes of the ledger that are processed in one round, at most.
+const MAX_CHANGES_PER_ROUND: usize = 256;
 
 /// The supervisor of the tasks. Clones share its state.
 #[derive(Clone)]
@@ -38,7 +40,6 @@ struct SupervisorInner {
     occopus: Arc<Occopus>,
     engine: Engine,
     ledger: Ledger,
-    store: Arc<dyn Store>,
     feed: Feed,
     timing: Timing,
     task_handles: Mutex<HashMap<String, TaskHandle>>,
@@ -70,19 +71,11 @@ struct TaskHandle {
 }
 
 impl Supervisor {
-    pub(crate) fn new(
-        occopus: Arc<Occopus>,
-        engine: Engine,
-        ledger: Ledger,
-        store: Arc<dyn Store>,
-        feed: Feed,
-        timing: Timing,
-    ) -> Self {
+    pub(crate) fn new(occopus: Arc<Occopus>, engine: Engine, ledger: Ledger, feed: Feed, timing: Timing) -> Self {
         let shared = SupervisorInner {
             occopus,
             engine,
             ledger,
-            store,
             feed,
             timing,
             task_handles: Mutex::default(),
@@ -100,7 +93,7 @@ impl Supervisor {
     /// # Errors
     /// Fails if the store can't be read.
     pub(crate) async fn start(&self) -> Result<(), StoreError> {
-        let revision = self.shared.store.revision().await?;
+        let position = self.shared.engine.newest_position().await?;
         let ledger = &self.shared.ledger;
         for id in ledger.unfinished().await?.into_iter().chain(ledger.attached().await?) {
             self.wake(&id);
@@ -109,25 +102,37 @@ impl Supervisor {
         self.shared.tasks.spawn(async move {
             tokio::select! {
                 () = this.shared.closing.cancelled() => {}
-                () = this.follow(revision) => {}
+                () = this.follow(position) => {}
             }
         });
         Ok(())
     }
 
-    async fn follow(&self, mut revision: u64) {
+    async fn follow(&self, mut position: Position) {
         loop {
-            if let Ok(mut changes) = self.shared.store.watch("service/", revision).await {
-                while let Some(Ok(change)) = changes.next().await {
-                    revision = change.revision;
-                    let id =
-                        change.key.strip_prefix(PENDING_PREFIX).or_else(|| change.key.strip_prefix(ATTACHED_PREFIX));
-                    if let Some(id) = id {
-                        self.wake(id);
-                    }
-                }
+            match self.shared.ledger.watch(position.clone()).await {
+                Ok(changes) => self.process_changes(changes, &mut position).await,
+                Err(error) => tracing::warn!("the ledger cannot be watched: {error}"),
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+    }
+
+    /// Processes changes of the ledger until the watch ends; `position` is then that of the last one.
+    async fn process_changes(&self, changes: LedgerChanges, position: &mut Position) {
+        let mut changes = changes.ready_chunks(MAX_CHANGES_PER_ROUND);
+        while let Some(round) = changes.next().await {
+            for change in round {
+                match change {
+                    Ok(change) => {
+                        self.wake(&change.id);
+                        self.shared.feed.invalidate(&change.id);
+                        *position = change.position;
+                    }
+                    Err(error) => return tracing::warn!("the ledger cannot be watched: {error}"),
+                }
+            }
+            self.shared.feed.note_listed_change();
         }
     }
 
