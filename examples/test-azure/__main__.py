@@ -23,8 +23,9 @@ def main():
     options = parser.parse_args()
     server = Server(options.host, options.port, App(options.subscription, options.tenant), *(options.tls or ()))
     scheme = "https" if options.tls else "http"
-    print(f"{scheme}://{options.host}:{server.server_address[1]}", flush=True)
-    print(f"subscription {options.subscription}, tenant {options.tenant}, client {CLIENT}, secret {SECRET}", flush=True)
+    login = f"subscription {options.subscription}, tenant {options.tenant}, client {CLIENT}, secret {SECRET}"
+    # In one piece: who started it may read no further than the first line.
+    print(f"{scheme}://{options.host}:{server.server_address[1]}\n{login}", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "tests say what they skipped and why")]
 
+mod azure;
 mod browser;
 mod conformance;
 mod docker;
@@ -17,6 +18,7 @@ pub mod service;
 mod tls;
 pub mod wait;
 
+pub use azure::{SUBSCRIPTION, TENANT, TestAzure};
 pub use browser::{Browser, Screen};
 pub use conformance::keeps_its_contract;
 pub use docker::Docker;

@@ -1,0 +1,125 @@
+//! The state machine of Azure, which the tests of Azure's drivers trust, held to what others made: Microsoft's own clients.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use occopus_tests::{SUBSCRIPTION, TestAzure, skip};
+use serde_json::{Value, json};
+
+/// Python with Microsoft's SDKs is `$AZURE_SDK_PYTHON`, otherwise `python3`.
+#[test]
+fn the_sdks_of_microsoft_drive_it() {
+    let test = "the_sdks_of_microsoft_drive_it";
+    let python = std::env::var("AZURE_SDK_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let mut probe = Command::new(&python);
+    probe.args(["-c", "import azure.mgmt.containerinstance"]).stdout(Stdio::null()).stderr(Stdio::null());
+    if !probe.status().is_ok_and(|status| status.success()) {
+        let packages = "azure-mgmt-compute azure-mgmt-network azure-mgmt-containerinstance azure-mgmt-resource";
+        return skip(
+            test,
+            &format!("`{python}` has no SDKs (pip install {packages}; AZURE_SDK_PYTHON may name another)"),
+        );
+    }
+    let Some(azure) = TestAzure::start(test) else { return };
+    let script = TestAzure::folder().join("check_with_sdk.py");
+    let run = Command::new(&python).arg(script).arg(&azure.url).output().expect("it starts");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+}
+
+const GROUP: &str = "/resourceGroups/g";
+const VERSION: &str = "api-version=2024-07-01";
+
+fn machine(name: &str) -> String {
+    format!("{GROUP}/providers/Microsoft.Compute/virtualMachines/{name}?{VERSION}")
+}
+
+/// Creates a group and a network, and returns the body of a machine in it.
+fn prepare(azure: &TestAzure) -> Value {
+    let (status, _) = azure.call("PUT", &format!("{GROUP}?{VERSION}"), &json!({"location": "westeurope"}));
+    assert_eq!(status, 201);
+    let network = json!({"location": "westeurope", "properties": {
+        "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]},
+        "subnets": [{"name": "s", "properties": {"addressPrefix": "10.0.0.0/20"}}],
+    }});
+    let path = format!("{GROUP}/providers/Microsoft.Network/virtualNetworks/n?{VERSION}");
+    let (status, answer) = azure.call("PUT", &path, &network);
+    assert_eq!(status, 201, "{answer}");
+    let subnet =
+        format!("/subscriptions/{SUBSCRIPTION}{GROUP}/providers/Microsoft.Network/virtualNetworks/n/subnets/s");
+    let configuration = json!({"name": "c", "properties": {"subnet": {"id": subnet}}});
+    json!({"location": "westeurope", "tags": {"row": "1"}, "properties": {
+        "hardwareProfile": {"vmSize": "Standard_B1s"},
+        "storageProfile": {
+            "imageReference": {"publisher": "Canonical", "offer": "0001-com-ubuntu-server-jammy", "sku": "22_04-lts", "version": "latest"},
+            "osDisk": {"createOption": "FromImage", "deleteOption": "Delete"},
+        },
+        "osProfile": {"computerName": "m", "adminUsername": "ubuntu", "adminPassword": "Long-enough-1"},
+        "networkProfile": {"networkApiVersion": "2022-11-01", "networkInterfaceConfigurations": [
+            {"name": "card", "properties": {"deleteOption": "Delete", "ipConfigurations": [configuration]}},
+        ]},
+    }})
+}
+
+fn code(answer: &(u16, Value)) -> (u16, &str) {
+    (answer.0, answer.1["error"]["code"].as_str().unwrap_or_default())
+}
+
+#[test]
+fn faults_meet_the_request_that_they_are_for() {
+    let Some(azure) = TestAzure::start("faults_meet_the_request_that_they_are_for") else { return };
+    let body = prepare(&azure);
+    azure.fault(&json!({"method": "PUT", "type": "Microsoft.Compute/virtualMachines", "after": 1, "status": 503, "code": "Busy"}));
+    assert_eq!(azure.call("PUT", &machine("a"), &body).0, 201);
+    assert_eq!(code(&azure.call("PUT", &machine("b"), &body)), (503, "Busy"));
+    assert_eq!(azure.call("PUT", &machine("b"), &body).0, 201);
+    azure.fault(&json!({"method": "PUT", "mode": "operation", "code": "AllocationFailed"}));
+    assert_eq!(azure.call("PUT", &machine("c"), &body).0, 201);
+    azure.advance(5);
+    let failed = azure.call("GET", &machine("c"), &Value::Null);
+    assert_eq!(failed.1["properties"]["provisioningState"], "Failed");
+    assert_eq!(azure.requests()["PUT Microsoft.Compute/virtualMachines"], 4);
+    azure.control("POST", "expire-tokens", &Value::Null);
+    for name in ["a", "b", "c"] {
+        assert_eq!(azure.call("DELETE", &machine(name), &Value::Null).0, 202);
+    }
+    azure.advance(5);
+    let left: BTreeSet<_> = azure.resources().iter().map(|each| each["type"].to_string()).collect();
+    assert!(left.iter().all(|kind| kind.contains("virtualNetworks")), "{left:?}");
+}
+
+#[test]
+fn a_thousand_machines_are_listed_in_pages() {
+    let Some(azure) = TestAzure::start("a_thousand_machines_are_listed_in_pages") else { return };
+    let body = prepare(&azure);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for part in 0..4 {
+            let (azure, body) = (&azure, &body);
+            scope.spawn(move || {
+                for number in (part * 250)..((part + 1) * 250) {
+                    assert_eq!(azure.call("PUT", &machine(&format!("m-{number}")), body).0, 201);
+                }
+            });
+        }
+    });
+    azure.advance(5);
+    let mut path = format!("/providers/Microsoft.Compute/virtualMachines?{VERSION}&statusOnly=true");
+    let (mut names, mut pages) = (BTreeSet::new(), 0);
+    loop {
+        let (status, page) = azure.call("GET", &path, &Value::Null);
+        assert_eq!(status, 200, "{page}");
+        pages += 1;
+        for each in page["value"].as_array().expect("machines") {
+            assert!(
+                each["properties"]["instanceView"]["statuses"].to_string().contains("PowerState/running"),
+                "{each}"
+            );
+            names.insert(each["name"].to_string());
+        }
+        let Some(next) = page["nextLink"].as_str() else { break };
+        path = next.split_once(SUBSCRIPTION).expect("an absolute link").1.to_owned();
+    }
+    assert_eq!((names.len(), pages), (1000, 10));
+    assert!(began.elapsed().as_secs() < 120, "{:?}", began.elapsed());
+}
