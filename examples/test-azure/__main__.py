@@ -5,6 +5,7 @@ does and how a test controls it.
 """
 
 import argparse
+import sys
 
 from app import App
 from tokens import CLIENT, SECRET, TENANT
@@ -25,7 +26,8 @@ def main():
     scheme = "https" if options.tls else "http"
     login = f"subscription {options.subscription}, tenant {options.tenant}, client {CLIENT}, secret {SECRET}"
     # In one piece: who started it may read no further than the first line.
-    print(f"{scheme}://{options.host}:{server.server_address[1]}\n{login}", flush=True)
+    sys.stdout.write(f"{scheme}://{options.host}:{server.server_address[1]}\n{login}\n")
+    sys.stdout.flush()
     try:
         server.serve_forever()
     except KeyboardInterrupt:
