@@ -120,8 +120,11 @@ def machine_in_one_request(clients, subnet):
     profile = {"networkApiVersion": "2022-11-01", "networkInterfaceConfigurations": [card]}
     body = body_of_machine("one", profile, priority="Spot", evictionPolicy="Deallocate")
     machines = clients.compute.virtual_machines
+    clients.test("POST", "settings", {"delays": {"PUT Microsoft.Compute/virtualMachines": 600}})
     poller = machines.begin_create_or_update(GROUP, "one", body, match_condition=MatchConditions.IfMissing)
     assert machines.get(GROUP, "ONE").provisioning_state == "Creating"
+    clients.test("POST", "advance", {"seconds": 600})
+    clients.test("POST", "settings", {"delays": {"PUT Microsoft.Compute/virtualMachines": 0.05}})
     machine = poller.result()
     assert machine.provisioning_state == "Succeeded" and machine.os_profile.custom_data is None, machine
     card_id = machine.network_profile.network_interfaces[0].id
@@ -233,12 +236,12 @@ def container_group(clients, subnet):
     private = {"ipAddress": {"type": "Private", "ports": [{"port": 80}]}, "subnetIds": [{"id": subnet}], "restartPolicy": "Never"}
     inside = groups.begin_create_or_update(GROUP, "inside", body_of_group("job-exits-3", **private)).result()
     assert inside.ip_address.ip == "10.0.1.4", inside.ip_address
-    clients.test("POST", "advance", {"seconds": 5})
+    clients.test("POST", "advance", {"seconds": 600})
     ended = groups.get(GROUP, "inside")
     assert ended.instance_view.state == "Failed" and ended.containers[0].instance_view.current_state.exit_code == 3, ended
     groups.begin_delete(GROUP, "inside").result()
     refused("InUseSubnetCannotBeDeleted", clients.network.subnets.begin_delete, GROUP, "net", "containers")
-    clients.test("POST", "advance", {"seconds": 5})
+    clients.test("POST", "advance", {"seconds": 600})
     clients.network.subnets.begin_delete(GROUP, "net", "containers").result()
 
 
@@ -256,7 +259,7 @@ def pages_and_tags(clients):
 
 def main():
     clients = Clients(sys.argv[1])
-    clients.test("POST", "settings", {"delays": {"default": 0.05}, "retry_after": 0})
+    clients.test("POST", "settings", {"delays": {"default": 0.05}, "retry_after": 0, "container_run_seconds": 600, "sal_seconds": 600})
     groups = clients.resources.resource_groups
     refused("ResourceGroupNotFound", groups.get, GROUP)
     groups.create_or_update(GROUP, {"location": PLACE})
