@@ -5,6 +5,7 @@ import re
 import control
 import errors
 import groups
+import members
 import operations
 import tokens
 from cloud import Cloud
@@ -190,6 +191,7 @@ class App:
             if method == "POST" and target.last:
                 return kind.post(cloud, request, target.id, target.last)
             if method == "PUT" and not target.last:
+                members.check(target.type, request.version, request.json())
                 self.check_policy(request, target)
                 if group.state == "Deleting":
                     raise ArmError(409, "ResourceGroupBeingDeleted", f"The resource group '{group.name}' is in deprovisioning state and cannot perform this operation.")

@@ -1,6 +1,7 @@
-"""Microsoft's Python SDKs as clients of this server: `check_with_sdk.py URL` (`pip install azure-mgmt-compute
-azure-mgmt-network azure-mgmt-containerinstance azure-mgmt-resource`).
+"""Microsoft's Python SDKs as clients of this server: `check_with_sdk.py URL [SERVICE=URL ...]` (`pip install
+azure-mgmt-compute azure-mgmt-network azure-mgmt-containerinstance azure-mgmt-resource`).
 
+SERVICE (compute, disks, network, containers, resources) is reached at another URL, such as that of a proxy that checks.
 They create, watch, change and delete virtual machines and container groups, and follow operations by themselves.
 """
 
@@ -43,19 +44,20 @@ class Login(SansIOHTTPPolicy):
 class Clients:
     """One client for each of the SDKs."""
 
-    def __init__(self, url):
+    def __init__(self, url, proxies):
         self.url = url
+        # The documents of proxies are of 2019, and know Spot machines by their former name.
+        self.spot = "Low" if proxies else "Spot"
         about = self.test("GET", "")
         login = Login(url, about["tenant"])
-        more = {
-            "base_url": url, "authentication_policy": login, "polling_interval": 0, "retry_total": 1,
-            "credential_scopes": [f"{url}/.default"],
-        }
+        scopes = [f"{url}/.default"]
+        more = {"authentication_policy": login, "polling_interval": 0, "retry_total": 1, "credential_scopes": scopes}
         self.subscription = about["subscription"]
-        self.compute = ComputeManagementClient(login, self.subscription, **more)
-        self.network = NetworkManagementClient(login, self.subscription, **more)
-        self.containers = ContainerInstanceManagementClient(login, self.subscription, **more)
-        self.resources = ResourceManagementClient(login, self.subscription, **more)
+        self.compute = ComputeManagementClient(login, self.subscription, base_url=proxies.get("compute", url), **more)
+        self.disks = ComputeManagementClient(login, self.subscription, base_url=proxies.get("disks", url), **more).disks
+        self.network = NetworkManagementClient(login, self.subscription, base_url=proxies.get("network", url), **more)
+        self.containers = ContainerInstanceManagementClient(login, self.subscription, base_url=proxies.get("containers", url), **more)
+        self.resources = ResourceManagementClient(login, self.subscription, base_url=proxies.get("resources", url), **more)
 
     def test(self, method, path, body=None):
         """Controls the server."""
@@ -118,7 +120,7 @@ def machine_in_one_request(clients, subnet):
     configuration = {"name": "main", "properties": {"primary": True, "subnet": {"id": subnet}, "publicIPAddressConfiguration": address}}
     card = {"name": "card", "properties": {"primary": True, "deleteOption": "Delete", "ipConfigurations": [configuration]}}
     profile = {"networkApiVersion": "2022-11-01", "networkInterfaceConfigurations": [card]}
-    body = body_of_machine("one", profile, priority="Spot", evictionPolicy="Deallocate")
+    body = body_of_machine("one", profile, priority=clients.spot, evictionPolicy="Deallocate")
     machines = clients.compute.virtual_machines
     clients.test("POST", "settings", {"delays": {"PUT Microsoft.Compute/virtualMachines": 600}})
     poller = machines.begin_create_or_update(GROUP, "one", body, match_condition=MatchConditions.IfMissing)
@@ -175,13 +177,13 @@ def machine_with_parts(clients, subnet):
     body = body_of_machine("two", {"networkInterfaces": [{"id": card.id, "properties": {"primary": True}}]})
     machine = clients.compute.virtual_machines.begin_create_or_update(GROUP, "two", body).result()
     disk = machine.storage_profile.os_disk.name
-    assert clients.compute.disks.get(GROUP, disk).managed_by.endswith("/two")
+    assert clients.disks.get(GROUP, disk).managed_by.endswith("/two")
     refused("NicInUse", network.network_interfaces.begin_delete, GROUP, "card")
     refused("PublicIPAddressCannotBeDeleted", network.public_ip_addresses.begin_delete, GROUP, "ip")
     refused("InUseSubnetCannotBeDeleted", network.subnets.begin_delete, GROUP, "net", "machines")
     refused("InUseNetworkSecurityGroupCannotBeDeleted", network.network_security_groups.begin_delete, GROUP, "wall")
     clients.compute.virtual_machines.begin_delete(GROUP, "two").result()
-    refused("ResourceNotFound", clients.compute.disks.get, GROUP, disk)
+    refused("ResourceNotFound", clients.disks.get, GROUP, disk)
     network.network_interfaces.begin_delete(GROUP, "card").result()
     network.public_ip_addresses.begin_delete(GROUP, "ip").result()
     network.network_security_groups.begin_delete(GROUP, "wall").result()
@@ -258,7 +260,7 @@ def pages_and_tags(clients):
 
 
 def main():
-    clients = Clients(sys.argv[1])
+    clients = Clients(sys.argv[1], dict(argument.split("=", 1) for argument in sys.argv[2:]))
     clients.test("POST", "settings", {"delays": {"default": 0.05}, "retry_after": 0, "container_run_seconds": 600, "sal_seconds": 600})
     groups = clients.resources.resource_groups
     refused("ResourceGroupNotFound", groups.get, GROUP)

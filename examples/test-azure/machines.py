@@ -7,6 +7,7 @@ import disks
 import errors
 import kinds
 import machine_bodies as bodies
+import members
 import nics
 import operations
 from cloud import Resource
@@ -276,6 +277,7 @@ class Machines(Kind):
 
     def patch(self, cloud, request, id):
         machine, body = self.find(cloud, id), request.json()
+        members.check(self.type, request.version, body)
         if machine.state == "Deleting":
             raise errors.being_deleted("Update", machine.name)
         if "tags" in body:
