@@ -1,0 +1,109 @@
+//! Clouds of Azure, by the `endpoint` in the user's section
+//! (<https://learn.microsoft.com/azure/active-directory/develop/authentication-national-cloud>).
+
+use crate::link;
+
+/// Management hosts with their log-in hosts: the public cloud, China, US Government.
+const CLOUDS: [(&str, &str); 3] = [
+    ("management.azure.com", "login.microsoftonline.com"),
+    ("management.chinacloudapi.cn", "login.chinacloudapi.cn"),
+    ("management.usgovcloudapi.net", "login.microsoftonline.us"),
+];
+
+/// URLs of one cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cloud {
+    /// URL of Azure Resource Manager, without a slash at its end.
+    pub management: String,
+    /// URL that tokens come from, without a slash at its end.
+    pub login: String,
+    /// OAuth scope of the tokens.
+    pub token_scope: String,
+}
+
+impl Cloud {
+    /// Returns the cloud of an endpoint. Azure's own management hosts have their log-in hosts; another endpoint serves both.
+    pub fn of(endpoint: &str) -> Self {
+        let management = endpoint.trim().trim_end_matches('/').to_owned();
+        match known(&management) {
+            Some((host, login)) => Self {
+                management: format!("https://{host}"),
+                login: format!("https://{login}"),
+                token_scope: format!("https://{host}/.default"),
+            },
+            None => {
+                let token_scope = format!("{management}/.default");
+                Self { login: management.clone(), management, token_scope }
+            }
+        }
+    }
+}
+
+/// Returns the hosts of an endpoint that is Azure's own.
+fn known(endpoint: &str) -> Option<(&'static str, &'static str)> {
+    let origin = link::origin(endpoint)?;
+    let is_own = |host: &str| origin == (link::Origin { is_secure: true, host: host.to_owned(), port: 443 });
+    CLOUDS.into_iter().find(|(host, _)| is_own(host))
+}
+
+/// Returns why an endpoint can't be the management host of a cloud; none if it can. Asks nobody.
+pub fn endpoint_mistake(endpoint: &str) -> Option<String> {
+    let example = "write https://management.azure.com, or the management host of your cloud";
+    let Some(origin) = link::origin(endpoint.trim()) else { return Some(example.to_owned()) };
+    let named = |host: &str| origin.host == host || origin.host.ends_with(&format!(".{host}"));
+    if CLOUDS.iter().any(|(host, _)| named(host)) && known(endpoint).is_none() {
+        let (host, _) = CLOUDS.into_iter().find(|(host, _)| named(host))?;
+        return Some(format!("Azure is reached at https://{host} alone; write that"));
+    }
+    if CLOUDS.iter().any(|(_, login)| named(login)) || origin.host == "portal.azure.com" {
+        return Some(format!("this is not where Azure is managed; {example}"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clouds_have_their_log_in_hosts() {
+        for (endpoint, management, login) in [
+            ("https://management.azure.com", "https://management.azure.com", "https://login.microsoftonline.com"),
+            ("https://Management.Azure.com:443/", "https://management.azure.com", "https://login.microsoftonline.com"),
+            (
+                "https://management.chinacloudapi.cn/",
+                "https://management.chinacloudapi.cn",
+                "https://login.chinacloudapi.cn",
+            ),
+            (
+                "https://management.usgovcloudapi.net",
+                "https://management.usgovcloudapi.net",
+                "https://login.microsoftonline.us",
+            ),
+            ("http://127.0.0.1:8443/", "http://127.0.0.1:8443", "http://127.0.0.1:8443"),
+            ("https://azure.test/arm", "https://azure.test/arm", "https://azure.test/arm"),
+        ] {
+            let cloud = Cloud::of(endpoint);
+            assert_eq!((cloud.management.as_str(), cloud.login.as_str()), (management, login), "{endpoint}");
+            assert_eq!(cloud.token_scope, format!("{management}/.default"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_management_host_is_named() {
+        for good in ["https://management.azure.com", "http://127.0.0.1:80", "https://azure.test/arm"] {
+            assert_eq!(endpoint_mistake(good), None, "{good}");
+        }
+        for (bad, words) in [
+            ("http://management.azure.com", "https://management.azure.com alone"),
+            ("https://westeurope.management.azure.com", "https://management.azure.com alone"),
+            ("https://management.azure.com:8443", "https://management.azure.com alone"),
+            ("https://login.microsoftonline.com", "not where Azure is managed"),
+            ("https://portal.azure.com", "not where Azure is managed"),
+            ("azure", "write https://management.azure.com"),
+            ("", "write https://management.azure.com"),
+        ] {
+            assert!(endpoint_mistake(bad).is_some_and(|said| said.contains(words)), "{bad}");
+        }
+    }
+}
