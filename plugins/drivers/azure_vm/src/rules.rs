@@ -1,0 +1,131 @@
+//! Rules of public machines (network security groups): made once for each set of ports, and removed with the network.
+
+use occopus_azure_arm::{Call, is_busy, is_in_use};
+use occopus_sdk::{Fault, NodeRequest, Reaction};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::network::Made;
+use crate::section::Section;
+use crate::tags::{self, INFRASTRUCTURE_TAG, Tags};
+use crate::{Azure, NETWORK, names};
+
+/// Type of network security groups.
+pub(crate) const RULES: &str = "Microsoft.Network/networkSecurityGroups";
+
+/// A network security group in a list.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Rules {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) tags: Option<Tags>,
+    #[serde(default)]
+    properties: RulesProperties,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RulesProperties {
+    #[serde(default)]
+    network_interfaces: Vec<Value>,
+    #[serde(default)]
+    provisioning_state: Option<String>,
+}
+
+impl Rules {
+    /// Returns true if no card has these rules, and they are not being deleted.
+    pub(crate) fn is_unused(&self) -> bool {
+        let state = self.properties.provisioning_state.as_deref().unwrap_or_default();
+        self.properties.network_interfaces.is_empty() && !state.eq_ignore_ascii_case("deleting")
+    }
+}
+
+/// Returns the rules that let in these TCP ports, and ICMP, by which a health check pings a machine.
+fn rules(ports: &[u16]) -> Value {
+    let rule = |name: &str, priority: u16, protocol: &str, ports: Value| {
+        let mut properties = json!({
+            "protocol": protocol, "sourcePortRange": "*", "sourceAddressPrefix": "*", "destinationAddressPrefix": "*",
+            "access": "Allow", "priority": priority, "direction": "Inbound",
+        });
+        let key = if ports.is_array() { "destinationPortRanges" } else { "destinationPortRange" };
+        properties[key] = ports;
+        json!({"name": name, "properties": properties})
+    };
+    let mut all = vec![rule("ping", 100, "Icmp", json!("*"))];
+    if !ports.is_empty() {
+        let listed: Vec<String> = ports.iter().map(u16::to_string).collect();
+        all.push(rule("ports", 110, "Tcp", json!(listed)));
+    }
+    Value::from(all)
+}
+
+impl Azure<'_> {
+    /// Returns the id of the rules of a public machine, which are made if they do not exist; none for one without a public
+    /// address.
+    pub(crate) fn rules(&self, request: &NodeRequest<Section>, made: &mut Made) -> Result<Option<String>, Fault> {
+        if !self.section.wants_public_address() {
+            return Ok(None);
+        }
+        let ports = self.section.public_ports();
+        let name = names::rules(&request.infrastructure_id, &self.section.place(), &ports);
+        let path = self.arm.in_group(self.section.group(), RULES, &name);
+        let make = || {
+            let body = json!({
+                "location": self.section.place(),
+                "tags": tags::of_shared(request),
+                "properties": {"securityRules": rules(&ports)},
+            });
+            let call = Call::put(&path, NETWORK, body);
+            match self.arm.send(&call) {
+                Err(fault) if fault.code == "azure.ResourceGroupNotFound" => {
+                    self.make_group(&request.infrastructure_id)?;
+                    self.arm.send(&call)?
+                }
+                answer => answer?,
+            };
+            made.any = true;
+            let found: Option<Rules> = self.arm.read_if_there(&Call::get(&path, NETWORK))?;
+            found.map(|_| path.clone()).ok_or_else(|| {
+                Fault::retry("azure.rules-busy", "Azure does not show the network security group that it made yet")
+            })
+        };
+        self.known(&name, make).map(Some)
+    }
+
+    /// Lists the rules of an infrastructure; those of all if there is no name.
+    pub(crate) fn list_rules(&self, group: &str, infrastructure: Option<&str>) -> Result<Vec<Rules>, Fault> {
+        let mut found: Vec<Rules> = self.list_if_group_exists(&self.arm.in_group(group, RULES, ""), NETWORK)?;
+        found.retain(|rules| {
+            let owner = rules.tags.as_ref().and_then(|tags| tags::get(tags, INFRASTRUCTURE_TAG));
+            owner.is_some() && infrastructure.is_none_or(|id| owner == Some(id))
+        });
+        Ok(found)
+    }
+
+    /// Removes the rules of an infrastructure that no machine has any more.
+    pub(crate) fn remove_rules(&self, group: &str, infrastructure: &str) -> Result<(), Fault> {
+        for rules in self.list_rules(group, Some(infrastructure))?.iter().filter(|rules| rules.is_unused()) {
+            match self.arm.remove(&Call::delete(&self.arm.in_group(group, RULES, &rules.name), NETWORK)) {
+                Ok(_) => {}
+                // A machine that is being made has them.
+                Err(fault) if is_in_use(&fault) || is_busy(&fault) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists all of a type; nothing if the group does not exist.
+    pub(crate) fn list_if_group_exists<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        version: &str,
+    ) -> Result<Vec<T>, Fault> {
+        match self.arm.list(&Call::get(path, version)) {
+            Err(fault) if fault.reaction == Reaction::NotFound && fault.code == "azure.ResourceGroupNotFound" => {
+                Ok(Vec::new())
+            }
+            listed => listed,
+        }
+    }
+}
