@@ -39,7 +39,7 @@ impl SurveyWindow {
 /// Instances with the findings of one survey.
 pub(super) type Findings = Vec<(InstanceRecord, Assessment)>;
 
-/// Surveys these instances. The error is that of the survey if it was complete.
+/// Surveys these instances. A survey that is cut short may have no findings.
 pub(super) async fn survey_within(
     window: SurveyWindow,
     ctx: Arc<RunContext>,
