@@ -1,5 +1,6 @@
 //! Faults of clouds and networks, injected between a plugin and its server.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,51 @@ pub(crate) const FAULT_AFTER_EFFECT: NamedFault =
 
 /// Name of the throttling fault among [`READ_FAULTS`], and the delay after which the call may be repeated.
 pub(crate) const THROTTLING_FAULT: (&str, Duration) = ("status 429", Duration::from_secs(7));
+
+/// A fault, and the requests of a call that it hits.
+#[derive(Clone, Copy)]
+pub(crate) struct Injection {
+    /// Name of the fault.
+    pub(crate) name: &'static str,
+    action: ProxyAction,
+    /// Index of the one request that it hits; none if it hits all.
+    pub(crate) at: Option<usize>,
+    /// Number of requests of the call.
+    requests: usize,
+}
+
+impl Injection {
+    /// Returns the injection of a fault at one of the requests of a call.
+    pub(crate) fn at((name, action): NamedFault, index: usize, requests: usize) -> Self {
+        Self { name, action, at: Some(index), requests }
+    }
+
+    /// Returns an injection for each fault and each request of a call.
+    pub(crate) fn at_each(faults: impl IntoIterator<Item = NamedFault>, requests: usize) -> impl Iterator<Item = Self> {
+        faults.into_iter().flat_map(move |fault| (0..requests).map(move |index| Self::at(fault, index, requests)))
+    }
+
+    /// Returns an injection for each fault and each request of a call, and for each fault at all requests.
+    pub(crate) fn at_each_and_all(
+        faults: impl IntoIterator<Item = NamedFault>,
+        requests: usize,
+    ) -> impl Iterator<Item = Self> {
+        faults.into_iter().flat_map(move |fault| {
+            let at_all = Self { at: None, ..Self::at(fault, 0, requests) };
+            Self::at_each([fault], requests).chain([at_all])
+        })
+    }
+}
+
+impl fmt::Display for Injection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, requests, .. } = self;
+        match self.at {
+            Some(index) => write!(formatter, "{name} at request {} of {requests}", index + 1),
+            None => write!(formatter, "{name} at all requests"),
+        }
+    }
+}
 
 const JSON: &str = "application/json";
 const HTML: &str = "text/html";
@@ -185,6 +231,23 @@ impl FaultProxy {
         }
     }
 
+    /// Makes a call with an injected fault.
+    pub(crate) async fn call_with<T>(
+        &self,
+        testbed: &Testbed,
+        injection: Injection,
+        call: impl AsyncFnOnce() -> T,
+    ) -> T {
+        testbed.set_step(&injection.to_string());
+        match injection.at {
+            Some(index) => self.inject_once(index, injection.action),
+            None => self.inject_always(injection.action),
+        }
+        let answer = call().await;
+        self.clear();
+        answer
+    }
+
     fn proxies(&self) -> impl Iterator<Item = &Proxy> {
         std::iter::once(&self.proxy).chain(&self.others)
     }
@@ -202,18 +265,11 @@ pub(crate) async fn check_read_faults<T>(
     wrong: impl Fn(&T) -> bool,
 ) -> TestResult {
     let requests = count_requests(faults, &call, &wrong).await?;
-    for (name, action) in READ_FAULTS {
-        for after in 0..requests {
-            let step = format!("{name} at request {} of {requests}", after + 1);
-            testbed.set_step(&step);
-            faults.inject_once(after, action);
-            let answer = call().await;
-            faults.clear();
-            match answer {
-                Ok(answer) if wrong(&answer) => return Err(format!("{step}: it is accepted as an answer").into()),
-                Ok(_) => {}
-                Err(fault) => require_retriable(&step, name, &fault)?,
-            }
+    for injection in Injection::at_each(READ_FAULTS, requests) {
+        match faults.call_with(testbed, injection, &call).await {
+            Ok(answer) if wrong(&answer) => return Err(format!("{injection}: it is accepted as an answer").into()),
+            Ok(_) => {}
+            Err(fault) => require_retriable(&injection.to_string(), injection.name, &fault)?,
         }
     }
     Ok(format!("{} faults at {requests} requests", READ_FAULTS.len() * requests))
@@ -227,27 +283,14 @@ pub(crate) async fn check_foreign_answers<T>(
     wrong: impl Fn(&T) -> bool,
 ) -> TestResult {
     let requests = count_requests(faults, &call, &wrong).await?;
-    for (name, action) in FOREIGN_ANSWERS {
-        for after in (0..requests).map(Some).chain([None]) {
-            let step = match after {
-                Some(after) => format!("{name} at request {} of {requests}", after + 1),
-                None => format!("{name} at all requests"),
-            };
-            testbed.set_step(&step);
-            match after {
-                Some(after) => faults.inject_once(after, action),
-                None => faults.inject_always(action),
+    for injection in Injection::at_each_and_all(FOREIGN_ANSWERS, requests) {
+        match faults.call_with(testbed, injection, &call).await {
+            Ok(answer) if wrong(&answer) => {
+                let why = "it is accepted, though the service does not report this of the machine";
+                return Err(format!("{injection}: {why}").into());
             }
-            let answer = call().await;
-            faults.clear();
-            match answer {
-                Ok(answer) if wrong(&answer) => {
-                    let why = "it is accepted, though the service does not report this of the machine";
-                    return Err(format!("{step}: {why}").into());
-                }
-                Ok(_) => {}
-                Err(fault) => require_inconclusive(&step, &fault)?,
-            }
+            Ok(_) => {}
+            Err(fault) => require_inconclusive(&injection.to_string(), &fault)?,
         }
     }
     Ok(format!("{} answers of others at {requests} requests, and at all", FOREIGN_ANSWERS.len()))

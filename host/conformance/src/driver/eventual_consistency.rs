@@ -63,7 +63,7 @@ async fn check_observe(
     model: &Handle,
     lag: Duration,
 ) -> Result<(), CheckError> {
-    let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
+    let scope = || machines.scope_behind(proxy);
     let call = async |handle: &Handle| machines.driver.observe(&scope(), std::slice::from_ref(handle)).await;
     let (_, made) = with_hidden_machine(machines, proxy, model, lag, call).await?;
     let seen = call(&made).await;
@@ -81,7 +81,7 @@ async fn check_destroy(
     model: &Handle,
     lag: Duration,
 ) -> Result<(), CheckError> {
-    let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
+    let scope = || machines.scope_behind(proxy);
     let call = async |handle: &Handle| machines.driver.destroy(&scope(), handle).await;
     let (id, made) = with_hidden_machine(machines, proxy, model, lag, call).await?;
     let removed = call(&made).await;
@@ -103,7 +103,7 @@ async fn check_destroy(
 
 /// Checks `find` after the answer to a creation was lost, with lists that lag.
 async fn check_find(machines: &Machines<'_>, proxy: &FaultProxy, lag: Duration) -> Result<(), CheckError> {
-    let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
+    let scope = || machines.scope_behind(proxy);
     let (nonexistent, id) = (machines.new_id(), machines.new_id());
     proxy.start_recording();
     let _ = machines.driver.find(&scope(), &nonexistent).await;

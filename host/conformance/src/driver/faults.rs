@@ -8,7 +8,7 @@ use occopus_engine::ports::{Fault, Handle, LabelledPage, ObservedMachine, Phase,
 use super::machines::Machines;
 use super::{CREATE_CHECK, DESTROY_CHECK};
 use crate::fault_injection::{
-    FAULT_AFTER_EFFECT, FaultProxy, READ_FAULTS, THROTTLING_FAULT, check_read_faults, require_retriable,
+    FAULT_AFTER_EFFECT, FaultProxy, Injection, READ_FAULTS, THROTTLING_FAULT, check_read_faults, require_retriable,
 };
 use crate::proxy::ProxyAction;
 use crate::report::{CheckError, ProgressEvent, Suite, TestResult, describe_fault};
@@ -25,7 +25,7 @@ pub(crate) async fn run(
     id: &str,
     handle: &Handle,
 ) {
-    let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
+    let scope = || machines.scope_behind(proxy);
     suite
         .check_after(&[CREATE_CHECK, DESTROY_CHECK], "faults-create", async || check_create(machines, proxy).await)
         .await;
@@ -75,27 +75,20 @@ async fn check_create(machines: &Machines<'_>, proxy: &FaultProxy) -> TestResult
     let made = machines.driver.create(&machines.request(&id, Arc::clone(&proxy.section), false)).await?;
     let requests = proxy.requests() - before;
     machines.destroy(&made.handle).await?;
-    for (name, action) in READ_FAULTS.into_iter().chain([FAULT_AFTER_EFFECT]) {
-        for after in 0..requests {
-            let step = format!("{name} at request {} of {requests}", after + 1);
-            machines.testbed.set_step(&step);
-            let id = machines.new_id();
-            proxy.inject_once(after, action);
-            let answer = machines.driver.create(&machines.request(&id, Arc::clone(&proxy.section), false)).await;
-            proxy.clear();
-            let handle = match answer {
-                Ok(made) => made.handle,
-                Err(fault) => {
-                    check_reaction(machines, &id, &step, (name, after), &fault).await?;
-                    machines.recover_create(&id, machines.section()).await?
-                }
-            };
-            let one = machines.require_exactly_one(&id).await.map_err(|error| with_step(&step, error))?;
-            if one != handle {
-                return Err(format!("{step}: there is {one:?}, and the answer was {handle:?}").into());
+    for injection in Injection::at_each(READ_FAULTS.into_iter().chain([FAULT_AFTER_EFFECT]), requests) {
+        let (id, step) = (machines.new_id(), injection.to_string());
+        let request = machines.request(&id, Arc::clone(&proxy.section), false);
+        let answer =
+            proxy.call_with(machines.testbed, injection, async || machines.driver.create(&request).await).await;
+        let handle = match answer {
+            Ok(made) => made.handle,
+            Err(fault) => {
+                check_reaction(machines, &id, injection, &fault).await?;
+                machines.recover_create(&id, machines.section()).await?
             }
-            machines.destroy(&handle).await?;
-        }
+        };
+        machines.require_only(&id, &handle).await.map_err(|error| with_step(&step, error))?;
+        machines.destroy(&handle).await?;
     }
     Ok(format!("{} faults at {requests} requests", (READ_FAULTS.len() + 1) * requests))
 }
@@ -103,14 +96,9 @@ async fn check_create(machines: &Machines<'_>, proxy: &FaultProxy) -> TestResult
 /// Checks the reaction of a failed creation. `retry` means that nothing happened, and the engine relies on it. It is
 /// right as long as nothing was created, and wrong from then on: a creation of several requests that is refused after
 /// its first effect has an unknown outcome.
-async fn check_reaction(
-    machines: &Machines<'_>,
-    id: &str,
-    step: &str,
-    (fault_name, after): (&str, usize),
-    fault: &Fault,
-) -> Result<(), CheckError> {
+async fn check_reaction(machines: &Machines<'_>, id: &str, step: Injection, fault: &Fault) -> Result<(), CheckError> {
     let why = || describe_fault(fault);
+    let is_throttled = step.name == THROTTLING_FAULT.0;
     if !matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) {
         return Err(format!("{step} must be `retry` or `unknown-outcome`: {}", why()).into());
     }
@@ -118,36 +106,30 @@ async fn check_reaction(
         return Err(format!("{step}: the machine is there, so this must be `unknown-outcome`: {}", why()).into());
     }
     // No effect precedes the first request.
-    let (throttled, delay) = THROTTLING_FAULT;
-    if fault_name == throttled && after == 0 && fault.reaction != Reaction::Retry {
+    if is_throttled && step.at == Some(0) && fault.reaction != Reaction::Retry {
         return Err(format!("{step}: nothing was made, so this must be `retry`: {}", why()).into());
     }
-    if fault_name == throttled && fault.retry_after.is_none_or(|after| after < delay) {
+    if is_throttled && fault.retry_after.is_none_or(|after| after < THROTTLING_FAULT.1) {
         return Err(format!("{step} must have the delay of `Retry-After`: {}", why()).into());
     }
     Ok(())
 }
 
 async fn check_destroy(machines: &Machines<'_>, proxy: &FaultProxy) -> TestResult {
-    let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
+    let scope = || machines.scope_behind(proxy);
     let handle = machines.create(&machines.new_id()).await?;
     let before = proxy.requests();
     machines.driver.destroy(&scope(), &handle).await?;
     let requests = proxy.requests() - before;
-    for (name, action) in READ_FAULTS.into_iter().chain([FAULT_AFTER_EFFECT]) {
-        for after in 0..requests {
-            let step = format!("{name} at request {} of {requests}", after + 1);
-            machines.testbed.set_step(&step);
-            let handle = machines.create(&machines.new_id()).await?;
-            proxy.inject_once(after, action);
-            let answer = machines.driver.destroy(&scope(), &handle).await;
-            proxy.clear();
-            if let Err(fault) = answer {
-                require_retriable(&step, name, &fault)?;
-                machines.destroy(&handle).await.map_err(|fault| with_step(&step, fault.into()))?;
-            }
-            machines.wait_until_gone(&handle).await.map_err(|error| with_step(&step, error))?;
+    for injection in Injection::at_each(READ_FAULTS.into_iter().chain([FAULT_AFTER_EFFECT]), requests) {
+        let step = injection.to_string();
+        let handle = machines.create(&machines.new_id()).await?;
+        let destroy = async || machines.driver.destroy(&scope(), &handle).await;
+        if let Err(fault) = proxy.call_with(machines.testbed, injection, destroy).await {
+            require_retriable(&step, injection.name, &fault)?;
+            machines.destroy(&handle).await.map_err(|fault| with_step(&step, fault.into()))?;
         }
+        machines.wait_until_gone(&handle).await.map_err(|error| with_step(&step, error))?;
     }
     Ok(format!("{} faults at {requests} requests", (READ_FAULTS.len() + 1) * requests))
 }
@@ -190,7 +172,7 @@ async fn check_late_answer(machines: &Machines<'_>, proxy: &FaultProxy, id: &str
 /// Checks the calls on a server that repeats what it was sent, credentials included. The check for leaks at the end
 /// searches the driver's messages for them.
 async fn check_echo(machines: &Machines<'_>, proxy: &FaultProxy, id: &str, handle: &Handle) -> TestResult {
-    let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
+    let scope = || machines.scope_behind(proxy);
     proxy.inject_always(ProxyAction::Echo);
     let new = machines.new_id();
     let answers = [

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::faults::{is_missing_from, with_step};
 use super::machines::Machines;
 use super::{CREATE_CHECK, DESTROY_CHECK};
-use crate::fault_injection::{FOREIGN_ANSWERS, FaultProxy, check_foreign_answers, require_inconclusive};
+use crate::fault_injection::{FOREIGN_ANSWERS, FaultProxy, Injection, check_foreign_answers, require_inconclusive};
 use crate::fixture::merge_patched;
 use crate::proxy::ProxyAction;
 use crate::report::{CheckError, ProgressEvent, Suite, TestResult, describe_fault};
@@ -28,7 +28,7 @@ pub(crate) async fn run(
     id: &str,
     handle: &Handle,
 ) {
-    let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
+    let scope = || machines.scope_behind(proxy);
     suite
         .check_after(&[CREATE_CHECK, DESTROY_CHECK], "strangers-create", async || check_create(machines, proxy).await)
         .await;
@@ -100,24 +100,18 @@ async fn check_create(machines: &Machines<'_>, proxy: &FaultProxy) -> TestResult
     machines.destroy(&made.handle).await?;
     for after in 0..requests {
         // Creating machines takes time, so each request gets only some of the answers.
-        for (name, action) in FOREIGN_ANSWERS.into_iter().skip(after % 3).step_by(3) {
-            let step = format!("{name} at request {} of {requests}", after + 1);
-            machines.testbed.set_step(&step);
-            let id = machines.new_id();
-            proxy.inject_once(after, action);
-            let answer = machines.driver.create(&request(&id)).await;
-            proxy.clear();
-            let known = match answer {
+        for foreign in FOREIGN_ANSWERS.into_iter().skip(after % 3).step_by(3) {
+            let injection = Injection::at(foreign, after, requests);
+            let (id, step) = (machines.new_id(), injection.to_string());
+            let create = async || machines.driver.create(&request(&id)).await;
+            let handle = match proxy.call_with(machines.testbed, injection, create).await {
                 Ok(made) => made.handle,
                 Err(_) => {
                     machines.recover_create(&id, machines.section()).await.map_err(|error| with_step(&step, error))?
                 }
             };
-            let one = machines.require_exactly_one(&id).await.map_err(|error| with_step(&step, error))?;
-            if one != known {
-                return Err(format!("{step}: there is {one:?}, and the answer was {known:?}").into());
-            }
-            machines.destroy(&one).await?;
+            machines.require_only(&id, &handle).await.map_err(|error| with_step(&step, error))?;
+            machines.destroy(&handle).await?;
         }
     }
     Ok(format!(
@@ -128,41 +122,29 @@ async fn check_create(machines: &Machines<'_>, proxy: &FaultProxy) -> TestResult
 
 /// Checks that a machine is gone once its removal is reported.
 async fn check_destroy(machines: &Machines<'_>, proxy: &FaultProxy) -> TestResult {
-    let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
+    let scope = || machines.scope_behind(proxy);
     let mut handle = machines.create(&machines.new_id()).await?;
     let before = proxy.requests();
     machines.driver.destroy(&scope(), &handle).await?;
     let requests = proxy.requests() - before;
     handle = machines.create(&machines.new_id()).await?;
-    for (name, action) in FOREIGN_ANSWERS {
-        for after in (0..requests).map(Some).chain([None]) {
-            let step = match after {
-                Some(after) => format!("{name} at request {} of {requests}", after + 1),
-                None => format!("{name} at all requests"),
-            };
-            machines.testbed.set_step(&step);
-            match after {
-                Some(after) => proxy.inject_once(after, action),
-                None => proxy.inject_always(action),
+    for injection in Injection::at_each_and_all(FOREIGN_ANSWERS, requests) {
+        let destroy = async || machines.driver.destroy(&scope(), &handle).await;
+        match (proxy.call_with(machines.testbed, injection, destroy).await, injection.at) {
+            (Ok(()), None) => return Err(format!("{injection}: it is accepted as a removal").into()),
+            (Ok(()), Some(_)) => {
+                let still_running = |_| {
+                    CheckError::Failed(format!("{injection}: it is accepted as a removal, and the machine still runs"))
+                };
+                machines.wait_until_gone(&handle).await.map_err(still_running)?;
             }
-            let answer = machines.driver.destroy(&scope(), &handle).await;
-            proxy.clear();
-            match (answer, after) {
-                (Ok(()), None) => return Err(format!("{step}: it is accepted as a removal").into()),
-                (Ok(()), Some(_)) => {
-                    let still_running = |_| {
-                        CheckError::Failed(format!("{step}: it is accepted as a removal, and the machine still runs"))
-                    };
-                    machines.wait_until_gone(&handle).await.map_err(still_running)?;
-                }
-                (Err(fault), _) => require_inconclusive(&step, &fault)?,
-            }
-            // An earlier request of the call may have removed it.
-            if machines.phase(&handle).await? != Phase::Running {
-                machines.destroy(&handle).await?;
-                handle = machines.create(&machines.new_id()).await?;
-                machines.wait_until_running(&handle).await?;
-            }
+            (Err(fault), _) => require_inconclusive(&injection.to_string(), &fault)?,
+        }
+        // An earlier request of the call may have removed it.
+        if machines.phase(&handle).await? != Phase::Running {
+            machines.destroy(&handle).await?;
+            handle = machines.create(&machines.new_id()).await?;
+            machines.wait_until_running(&handle).await?;
         }
     }
     machines.destroy(&handle).await?;
@@ -187,7 +169,7 @@ async fn check_other_server(machines: &Machines<'_>, proxy: &FaultProxy, handle:
         Ok(Some(_)) => return Err("the fixture's `stranger` has a machine for an id that nobody has used".into()),
         Err(fault) => return Err(format!("the fixture's `stranger` does not work: {}", describe_fault(&fault)).into()),
     }
-    let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
+    let scope = || machines.scope_behind(proxy);
     for handles in handle_batches(handle) {
         let step = format!("{} handles at another server of the same kind", handles.len());
         machines.testbed.set_step(&step);

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::MAX_REMOVAL_LAG;
+use crate::fault_injection::FaultProxy;
 use crate::recording_driver::RecordingDriver;
 use crate::report::{CheckError, TestResult, describe_fault};
 use crate::testbed::Testbed;
@@ -59,6 +60,11 @@ impl<'a> Machines<'a> {
 
     pub(crate) fn scope(&self) -> CallScope {
         self.scope_of(self.section(), self.testbed.call_timeout())
+    }
+
+    /// Returns the scope of a call behind a proxy.
+    pub(crate) fn scope_behind(&self, proxy: &FaultProxy) -> CallScope {
+        self.scope_of(Arc::clone(&proxy.section), self.testbed.call_timeout())
     }
 
     pub(crate) fn scope_of(&self, section: Arc<Value>, timeout: Duration) -> CallScope {
@@ -180,6 +186,15 @@ impl<'a> Machines<'a> {
                 _ => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
+    }
+
+    /// Checks that a machine is the only one of this id.
+    pub(crate) async fn require_only(&self, id: &str, expected: &Handle) -> Result<(), CheckError> {
+        let one = self.require_exactly_one(id).await?;
+        if one != *expected {
+            return Err(format!("there is {one:?}, and the answer was {expected:?}").into());
+        }
+        Ok(())
     }
 
     /// Returns the machines of an id: from the inventory if the driver has one, otherwise by `find`.
