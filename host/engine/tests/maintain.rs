@@ -11,14 +11,19 @@ fn ten() -> Infrastructure {
     infrastructure((0..10).map(|n| node(&format!("n{n}"), 1, &[])).collect())
 }
 
+async fn built(graph: &Infrastructure) -> Fakes {
+    let fakes = Fakes::new();
+    fakes.build(graph).await.unwrap();
+    fakes
+}
+
 async fn count_hold_events(fakes: &Fakes) -> usize {
     fakes.events().await.unwrap().iter().filter(|event| matches!(event.kind, EventKind::Hold { .. })).count()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pass_over_healthy_nodes_changes_nothing() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     let (machines, commits) = (fakes.cloud.count("create"), fakes.store.commits());
     let observed = fakes.cloud.count("observe");
     assert_eq!(fakes.maintain().await.unwrap().state, InfrastructureState::Ready);
@@ -29,8 +34,7 @@ async fn a_pass_over_healthy_nodes_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_vanished_a_stopped_and_a_failed_machine_are_replaced() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     let before = fakes.engine.status("test", false).await.unwrap();
     fakes.cloud.remove_machines_of("n1");
     fakes.cloud.set_phase("n2", Phase::Stopped);
@@ -46,8 +50,7 @@ async fn a_vanished_a_stopped_and_a_failed_machine_are_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unhealthy_node_is_replaced_after_its_own_timeout_and_not_before() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     fakes.cloud.set_sick("n4", true);
     let status = fakes.maintain().await.unwrap();
     assert_eq!(status.nodes[4].instances[0].state, InstanceState::Unhealthy);
@@ -73,8 +76,7 @@ async fn an_unhealthy_node_is_replaced_after_its_own_timeout_and_not_before() {
 
 #[tokio::test(start_paused = true)]
 async fn when_most_look_dead_at_once_nothing_is_replaced() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     for n in 0..5 {
         fakes.cloud.set_phase(&format!("n{n}"), Phase::Stopped);
     }
@@ -94,8 +96,7 @@ async fn when_most_look_dead_at_once_nothing_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn an_explicit_build_ends_a_hold() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     for n in 0..5 {
         fakes.cloud.set_phase(&format!("n{n}"), Phase::Stopped);
     }
@@ -108,8 +109,7 @@ async fn an_explicit_build_ends_a_hold() {
 
 #[tokio::test(start_paused = true)]
 async fn unreachable_is_not_dead() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     for reaction in [Reaction::Retry, Reaction::UnknownOutcome, Reaction::Denied] {
         let fault = Fault::new(reaction, "fake.down", "the cloud does not answer");
         fakes.cloud.script("observe", "", Script::Fault(fault));
@@ -124,8 +124,7 @@ async fn unreachable_is_not_dead() {
 
 #[tokio::test(start_paused = true)]
 async fn cyclic_maintenance_heals_and_stops() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     let (run, mut events) = RunHandle::new();
     let stop = run.stop.clone();
     let maintaining = fakes.spawn_maintain_every(Duration::from_secs(10), run);
@@ -144,8 +143,7 @@ async fn cyclic_maintenance_heals_and_stops() {
 
 #[tokio::test(start_paused = true)]
 async fn a_suspended_infrastructure_is_left_alone_until_it_is_resumed() {
-    let fakes = Fakes::new();
-    fakes.build(&infrastructure(vec![node("a", 2, &[])])).await.unwrap();
+    let fakes = built(&infrastructure(vec![node("a", 2, &[])])).await;
     fakes.engine.suspend("test").await.unwrap();
     fakes.cloud.remove_machines_of("a");
     let calls = fakes.cloud.calls().len();
@@ -217,8 +215,7 @@ async fn a_slow_replacement_does_not_delay_others() {
 
 #[tokio::test(start_paused = true)]
 async fn checks_are_spread_over_the_time_between_passes_and_clouds_are_observed_in_batches() {
-    let fakes = Fakes::new();
-    fakes.build(&infrastructure(vec![node("a", 200, &[])])).await.unwrap();
+    let fakes = built(&infrastructure(vec![node("a", 200, &[])])).await;
     let begun = tokio::time::Instant::now();
     let (observed, checked) = (fakes.cloud.count("observe"), fakes.cloud.checked().len());
     let (stop, maintaining) = fakes.spawn_maintain();
@@ -238,8 +235,7 @@ async fn checks_are_spread_over_the_time_between_passes_and_clouds_are_observed_
 
 #[tokio::test(start_paused = true)]
 async fn a_sleep_of_the_host_makes_nothing_dead() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(5)).await;
     fakes.cloud.set_sick("n4", true);
@@ -258,8 +254,7 @@ async fn a_sleep_of_the_host_makes_nothing_dead() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_lease_is_acquired_again_unless_another_process_has_it() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(25)).await;
     fakes.store.end_leases();
@@ -281,8 +276,7 @@ async fn a_lost_lease_is_acquired_again_unless_another_process_has_it() {
 
 #[tokio::test(start_paused = true)]
 async fn an_owner_detaches_on_request() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     assert!(!fakes.engine.detach("test").await.unwrap(), "there is no owner");
     let (_stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(15)).await;
@@ -299,8 +293,7 @@ async fn an_owner_detaches_on_request() {
 
 #[tokio::test(start_paused = true)]
 async fn suspending_and_resuming_are_events_emitted_once() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(15)).await;
     fakes.engine.suspend("test").await.unwrap();
@@ -339,8 +332,7 @@ async fn a_wake_signal_lets_a_request_be_applied_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn endless_wake_signals_do_not_keep_dead_instances_from_being_found() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     let (run, _events) = RunHandle::new();
     let (stop, wake) = (run.stop.clone(), run.wake.clone());
     let maintaining = fakes.spawn_maintain_every(Duration::from_secs(10), run);
@@ -357,8 +349,7 @@ async fn endless_wake_signals_do_not_keep_dead_instances_from_being_found() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cloud_that_can_not_be_observed_makes_nothing_dead_and_is_reported() {
-    let fakes = Fakes::new();
-    fakes.build(&ten()).await.unwrap();
+    let fakes = built(&ten()).await;
     fakes.cloud.script(
         "observe",
         "",
@@ -381,8 +372,7 @@ fn lone() -> Infrastructure {
 #[tokio::test(start_paused = true)]
 async fn one_wrong_answer_replaces_nothing() {
     for graph in [lone(), ten()] {
-        let fakes = Fakes::new();
-        fakes.build(&graph).await.unwrap();
+        let fakes = built(&graph).await;
         let machines = fakes.cloud.machines().len();
         // The list is empty for a moment, or another server answers under the same name.
         fakes.cloud.set_listing_delay(Duration::from_secs(3600));
@@ -403,8 +393,7 @@ async fn one_wrong_answer_replaces_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_is_not_listed_is_searched_for_by_its_id_before_it_is_replaced() {
-    let fakes = Fakes::new();
-    fakes.build(&lone()).await.unwrap();
+    let fakes = built(&lone()).await;
     fakes.cloud.set_listing_delay(Duration::from_secs(3600));
     for _ in 0..3 {
         fakes.maintain().await.unwrap();
@@ -425,8 +414,7 @@ async fn an_instance_that_is_not_listed_is_searched_for_by_its_id_before_it_is_r
 #[tokio::test(start_paused = true)]
 async fn when_all_vanish_at_once_they_are_observed_again_much_later() {
     for (graph, seconds) in [(lone(), 15), (infrastructure(vec![node("web", 3, &[])]), 15)] {
-        let fakes = Fakes::new();
-        fakes.build(&graph).await.unwrap();
+        let fakes = built(&graph).await;
         fakes.cloud.remove_machines_of("web");
         let (run, mut events) = RunHandle::new();
         let begun = tokio::time::Instant::now();
@@ -464,8 +452,7 @@ async fn a_hold_ends_when_the_cloud_has_reported_the_same_for_ten_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn checks_that_fail_never_end_a_hold() {
-    let fakes = Fakes::new();
-    fakes.build(&infrastructure(vec![node("web", 3, &[])])).await.unwrap();
+    let fakes = built(&infrastructure(vec![node("web", 3, &[])])).await;
     fakes.cloud.set_sick("web", true);
     let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -487,8 +474,7 @@ fn short_lived(fakes: &Fakes) -> tokio::task::JoinHandle<()> {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_dies_again_and_again_is_tried_with_growing_pauses() {
-    let fakes = Fakes::new();
-    fakes.build(&lone()).await.unwrap();
+    let fakes = built(&lone()).await;
     let ending = short_lived(&fakes);
     let (run, _events) = RunHandle::new();
     let stop = run.stop.clone();
@@ -532,8 +518,7 @@ async fn a_node_that_dies_again_and_again_is_tried_with_growing_pauses() {
 
 #[tokio::test(start_paused = true)]
 async fn creates_that_fail_are_retried_with_pauses_and_several_at_a_time_count_once() {
-    let fakes = Fakes::new();
-    fakes.build(&infrastructure(vec![node("web", 5, &[]), node("db", 5, &[])])).await.unwrap();
+    let fakes = built(&infrastructure(vec![node("web", 5, &[]), node("db", 5, &[])])).await;
     for machine in fakes.cloud.machines().iter().filter(|machine| machine.node == "web").take(3) {
         fakes.cloud.remove_machine_of(&machine.instance);
     }
