@@ -432,8 +432,9 @@ async fn host_to_be_killed() {
 
 #[tokio::test]
 async fn a_host_that_is_killed_neither_loses_nor_doubles_a_process() {
-    let (fixture, id) = (ProcessFixture::new(), new_id());
+    let fixture = ProcessFixture::new();
     for round in 0..30_u64 {
+        let id = new_id();
         let mut dying = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &format!("{}::host_to_be_killed", module_path!().split_once("::").unwrap().1)])
             .env("OCCOPUS_TEST_STATE", fixture.state.path())
@@ -441,8 +442,8 @@ async fn a_host_that_is_killed_neither_loses_nor_doubles_a_process() {
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        let instances = fixture.state.path().join("instances");
-        wait_until("it works", || instances.exists()).await;
+        let directory = fixture.state.path().join("instances").join(&id);
+        wait_until("it works", || directory.exists()).await;
         tokio::time::sleep(Duration::from_micros(997 * round)).await;
         dying.kill().unwrap();
         dying.wait().unwrap();
