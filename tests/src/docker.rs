@@ -36,6 +36,15 @@ impl Docker {
         endpoint.strip_prefix("unix://").or_else(|| endpoint.strip_prefix("tcp://")).unwrap_or(endpoint)
     }
 
+    /// Returns the path of the engine's socket. Returns none, and reports the cause, if it is reached over TCP.
+    pub fn socket(&self, test: &str) -> Option<&str> {
+        let socket = self.endpoint.strip_prefix("unix://");
+        if socket.is_none() {
+            skip(test, &format!("the Docker engine at {} has no socket here", self.endpoint));
+        }
+        socket
+    }
+
     /// Runs `docker` with these arguments and returns its standard output, trimmed.
     ///
     /// # Panics

@@ -201,11 +201,12 @@ impl Service {
     /// Returns the ids of the instances of a node that are ready, in order.
     ///
     /// # Panics
-    /// Panics if there is no such infrastructure or node.
+    /// Panics if there is no such infrastructure.
     #[track_caller]
     pub fn ready_instances(&self, id: &str, node: &str) -> Vec<String> {
         let nodes = self.get(&format!("/infrastructures/{id}")).expect(200).json();
-        let instances = nodes[node]["instances"].as_object().expect("instances").iter();
+        // A node without instances is not listed.
+        let instances = nodes[node]["instances"].as_object().into_iter().flatten();
         let mut ready: Vec<_> =
             instances.filter(|(_, one)| one["state"] == "ready").map(|(id, _)| id.clone()).collect();
         ready.sort();

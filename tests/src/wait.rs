@@ -29,3 +29,12 @@ pub fn wait_for<T>(what: &str, context: impl Fn() -> String, mut value: impl FnM
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// Pauses where nothing can be awaited. `reason` says why, in the test.
+///
+/// # Panics
+/// Panics if there is no reason.
+pub fn pause(reason: &str, time: Duration) {
+    assert!(!reason.is_empty(), "await what happens, and do not pause");
+    std::thread::sleep(time);
+}

@@ -57,25 +57,30 @@ fn cloudinit() {
     keeps_its_contract("context-cloudinit", "cloudinit.yaml", &[], &["secrets"]);
 }
 
-#[test]
-fn an_interrupted_test_leaves_nothing_behind() {
+/// Tests a bundled plugin, and interrupts the test when a condition is met. Asserts that it was in this check then, and has
+/// left nothing behind.
+fn interrupt_test(plugin: &str, fixture: &str, check: &str, condition: impl FnMut() -> bool) {
     let occopus = Occopus::new();
-    let bundled = occopus_plugins::PLUGINS.iter().find(|bundled| bundled.name == "driver-local").expect("bundled");
-    let file = occopus.write("plugin.wasm", bundled.bytes);
-    let mark = processes::unique_sleep_seconds(71);
-    let fixture = format!("resource: {{type: local}}\nattributes: {{command: [sleep, '{mark}']}}\nmachines: 5000\n");
-    let fixture = occopus.write("fixture.yaml", fixture);
-    let running =
-        occopus.start(["plugin".as_ref(), "test".as_ref(), file.as_os_str(), "--with".as_ref(), fixture.as_ref()]);
-    eventually("the test makes many machines", || processes::processes_with(&mark) > 10);
+    let bundled = occopus_plugins::PLUGINS.iter().find(|bundled| bundled.name == plugin).expect("bundled");
+    let (file, fixture) = (occopus.write("plugin.wasm", bundled.bytes), occopus.write("fixture.yaml", fixture));
+    let words = ["plugin".as_ref(), "test".as_ref(), file.as_os_str(), "--with".as_ref(), fixture.as_os_str()];
+    let running = occopus.start(words);
+    eventually(&format!("{check} is under way"), condition);
     processes::signal(running.id(), "INT");
     let output = running.wait_with_output().expect("it ends");
     let report = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(130), "{report}");
-    assert!(
-        report.contains("FAIL  observe-1000       interrupted") && report.contains("ok    nothing-left"),
-        "{report}"
-    );
+    for line in [format!("FAIL  {check:18} interrupted"), "ok    nothing-left".to_owned()] {
+        assert!(report.contains(&line), "{line}: {report}");
+    }
+}
+
+#[test]
+fn an_interrupted_test_leaves_nothing_behind() {
+    let mark = processes::unique_sleep_seconds(71);
+    let fixture = format!("resource: {{type: local}}\nattributes: {{command: [sleep, '{mark}']}}\nmachines: 5000\n");
+    interrupt_test("driver-local", &fixture, "observe-1000", || processes::processes_with(&mark) > 20);
+    assert_eq!(processes::processes_with(&mark), 0);
 }
 
 #[test]
@@ -86,26 +91,12 @@ fn a_creation_that_is_on_its_way_at_an_interruption_is_removed_too() {
     let slowly =
         move |body: &str| if is_creation(body) { ProxyAction::Delay(CREATION_DELAY) } else { ProxyAction::Forward };
     let proxy = Proxy::in_front_of(&moto.address, slowly).expect("a proxy");
-    let occopus = Occopus::new();
-    let bundled = occopus_plugins::PLUGINS.iter().find(|bundled| bundled.name == "driver-ec2").expect("bundled");
-    let file = occopus.write("plugin.wasm", bundled.bytes);
     let (address, [access, secret]) = (&proxy.address, moto.keys());
     let fixture = format!(
         "resource: {{type: ec2, endpoint: 'http://{address}', regionname: eu-west-1, image_id: ami-03cf127a, \
          instance_type: t3.small}}\nauth_data: {{accesskey: '{access}', secretkey: '{secret}'}}\n"
     );
-    let fixture = occopus.write("fixture.yaml", fixture);
-    let running =
-        occopus.start(["plugin".as_ref(), "test".as_ref(), file.as_os_str(), "--with".as_ref(), fixture.as_ref()]);
-    eventually("the creation is on its way", || proxy.requests() > 0);
-    processes::signal(running.id(), "INT");
-    let output = running.wait_with_output().expect("it ends");
-    let report = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(130), "{report}");
-    assert!(
-        report.contains("FAIL  create             interrupted") && report.contains("ok    nothing-left"),
-        "{report}"
-    );
+    interrupt_test("driver-ec2", &fixture, "create", || proxy.requests() > 0);
     assert!(proxy.wait_until_idle(Duration::from_secs(60)), "the creation has not arrived");
-    assert!(moto.machines().is_empty(), "{report}");
+    assert!(moto.machines().is_empty());
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use occopus_tests::processes::{instances_with, kill_instance, unique_sleep_seconds};
+use occopus_tests::wait::pause;
 use occopus_tests::{Chaos, Docker, Moto, Occopus, Proxy};
 use serde_json::Value;
 
@@ -203,9 +204,9 @@ impl Trial<'_> {
         words
     }
 
-    /// Waits until all requests have arrived. Nothing tells when a request of a process that died has, except behind a proxy.
+    /// Waits until all requests have arrived.
     fn settle(&self) {
-        std::thread::sleep(self.cloud.settle_time());
+        pause("only a proxy knows when a request of a dead process has arrived", self.cloud.settle_time());
         if let Some(network) = &self.network {
             assert!(network.proxy.wait_until_idle(Duration::from_secs(60)), "a request is on its way for ever");
         }

@@ -150,7 +150,7 @@ fn an_image_is_named_with_its_tag_and_a_socket_with_two_slashes() {
 fn an_engine_behind_tls_is_reached_with_the_certificates_of_the_credentials() {
     let test = "an_engine_behind_tls_is_reached_with_the_certificates_of_the_credentials";
     let Some(docker) = Docker::connect(test) else { return };
-    let Some(socket) = docker.endpoint.strip_prefix("unix://") else { return };
+    let Some(socket) = docker.socket(test) else { return };
     let (tls, occopus) = (TlsProxy::in_front_of(socket), Occopus::new());
     let file = write_one(&occopus, &tls.endpoint, "image: 'occopus-test-busybox:1'", "[sleep, '1000']", "ping: false");
     let (certificate, key) = &tls.client;
@@ -179,8 +179,9 @@ fn an_engine_behind_tls_is_reached_with_the_certificates_of_the_credentials() {
 
 #[test]
 fn another_engine_behind_the_endpoint_removes_nothing() {
-    let Some(docker) = Docker::connect("another_engine_behind_the_endpoint_removes_nothing") else { return };
-    let Some(socket) = docker.endpoint.strip_prefix("unix://") else { return };
+    let test = "another_engine_behind_the_endpoint_removes_nothing";
+    let Some(docker) = Docker::connect(test) else { return };
+    let Some(socket) = docker.socket(test) else { return };
     let occopus = Occopus::new();
     let link = occopus.directory().join("engine.sock");
     std::os::unix::fs::symlink(socket, &link).expect("a link");

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use occopus_tests::processes::{kill_instance, processes_with, signal, unique_sleep_seconds, write_sleeper};
-use occopus_tests::wait::eventually;
+use occopus_tests::wait::{eventually, pause};
 use occopus_tests::{Occopus, skip};
 
 /// Writes a description of three nodes in a row of which the last one never gets healthy.
@@ -97,8 +97,7 @@ fn a_terminal_that_is_closed_rolls_a_build_back_but_not_under_nohup() {
             eventually("rolled back", || occopus.run(["status", "-i", "it"]).code == Some(1));
             is_gone(&occopus, &mark);
         } else {
-            // A signal that is ignored leaves no trace to wait for.
-            std::thread::sleep(Duration::from_secs(1));
+            pause("a signal that is ignored leaves no trace", Duration::from_secs(1));
             assert_eq!(processes_with(&mark), 3, "it goes on");
             let owner = occopus.status("it")["owner"]["holder"].as_str().expect("an owner").to_owned();
             let pid = owner.split(' ').nth(1).and_then(|pid| pid.parse().ok()).expect("a number");

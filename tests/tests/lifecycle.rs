@@ -25,6 +25,14 @@ fn write(occopus: &Occopus, mark: &str, greeting: &str) {
     occopus.write("nodes/node_definitions.yaml", definitions);
 }
 
+/// Builds it. Returns its home, the argument that its processes have, and its id.
+fn built(test: u32) -> (Occopus, String, String) {
+    let (occopus, mark) = (Occopus::new(), unique_sleep_seconds(test));
+    write(&occopus, &mark, "hello");
+    let id = occopus.ok(["build", "infra.yaml"]).id();
+    (occopus, mark, id)
+}
+
 fn ids(occopus: &Occopus, id: &str) -> Vec<String> {
     let status = occopus.status(id);
     let nodes = status["nodes"].as_array().expect("nodes").iter();
@@ -34,10 +42,7 @@ fn ids(occopus: &Occopus, id: &str) -> Vec<String> {
 
 #[test]
 fn a_change_is_shown_and_renews_when_asked() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(21);
-    write(&occopus, &mark, "hello");
-    let id = occopus.ok(["build", "infra.yaml"]).id();
+    let (occopus, mark, id) = built(21);
     let before = ids(&occopus, &id);
     write(&occopus, &mark, "bye");
     let plan = occopus.ok(["plan", "-i", &id, "infra.yaml"]);
@@ -57,10 +62,7 @@ fn a_change_is_shown_and_renews_when_asked() {
 
 #[test]
 fn dependents_of_what_was_replaced_are_shown_and_renewed_when_asked() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(22);
-    write(&occopus, &mark, "hello");
-    let id = occopus.ok(["build", "infra.yaml"]).id();
+    let (occopus, mark, id) = built(22);
     let before = ids(&occopus, &id);
     kill_instance(&before[0]);
     let healed = occopus.ok(["maintain", "-i", &id]);
@@ -73,10 +75,7 @@ fn dependents_of_what_was_replaced_are_shown_and_renewed_when_asked() {
 
 #[test]
 fn a_type_that_is_no_longer_described_goes_in_order() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(23);
-    write(&occopus, &mark, "hello");
-    let id = occopus.ok(["build", "infra.yaml"]).id();
+    let (occopus, mark, id) = built(23);
     // Neither the node nor its type is left: instances keep what is needed to remove them.
     let all = std::fs::read_to_string(occopus.directory().join("nodes/node_definitions.yaml")).expect("definitions");
     occopus.write("nodes/node_definitions.yaml", all.split("'node_def:told'").next().expect("the first"));
@@ -91,10 +90,7 @@ fn a_type_that_is_no_longer_described_goes_in_order() {
 
 #[test]
 fn attached_it_is_healed_and_detached_it_is_not() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(24);
-    write(&occopus, &mark, "hello");
-    let id = occopus.ok(["build", "infra.yaml"]).id();
+    let (occopus, mark, id) = built(24);
     let attached = occopus.ok(["attach", "-i", &id, "-t", "0.2"]);
     assert!(attached.stdout.contains("maintains"), "{}", attached.stdout);
     let twice = occopus.run(["attach", "-i", &id]);
@@ -115,10 +111,7 @@ fn attached_it_is_healed_and_detached_it_is_not() {
 
 #[test]
 fn a_hold_of_what_another_process_maintains_is_ended_as_its_status_says() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(29);
-    write(&occopus, &mark, "hello");
-    let id = occopus.ok(["build", "infra.yaml"]).id();
+    let (occopus, mark, id) = built(29);
     ids(&occopus, &id).iter().take(2).for_each(|victim| kill_instance(victim));
     occopus.ok(["attach", "-i", &id, "-t", "0.2"]);
     let status = || occopus.status(&id).to_string();
@@ -134,10 +127,7 @@ fn a_hold_of_what_another_process_maintains_is_ended_as_its_status_says() {
 
 #[test]
 fn requests_against_what_is_gone_are_refused() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(25);
-    write(&occopus, &mark, "hello");
-    let id = occopus.ok(["build", "infra.yaml"]).id();
+    let (occopus, _, id) = built(25);
     occopus.ok(["destroy", "-i", &id]);
     for command in ["scale -n web -c 1", "suspend", "resume", "maintain", "detach", "attach", "destroy", "events"] {
         let mut words = command.split(' ');
@@ -150,10 +140,7 @@ fn requests_against_what_is_gone_are_refused() {
 
 #[test]
 fn a_store_edited_by_hand_is_a_clear_error_and_loses_nothing() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(26);
-    write(&occopus, &mark, "hello");
-    let id = occopus.ok(["build", "infra.yaml"]).id();
+    let (occopus, mark, id) = built(26);
     let store = rusqlite::Connection::open(occopus.home().join("store.db")).expect("the store");
     let victim = ids(&occopus, &id).remove(0);
     let read = "SELECT key, value FROM entry WHERE key LIKE '%/' || ?1";

@@ -24,11 +24,16 @@ fn write_chain(occopus: &Occopus, count: usize, mark: &str) -> &'static str {
     "infra.yaml"
 }
 
+/// Returns a home with such a description, the argument that its processes have, and its file.
+fn chain(test: u32, count: usize) -> (Occopus, String, &'static str) {
+    let (occopus, mark) = (Occopus::new(), unique_sleep_seconds(test));
+    let file = write_chain(&occopus, count, &mark);
+    (occopus, mark, file)
+}
+
 #[test]
 fn processes_outlive_the_program_and_end_with_destroy() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(1);
-    let file = write_chain(&occopus, 3, &mark);
+    let (occopus, mark, file) = chain(1, 3);
     let id = occopus.ok(["build", file]).id();
     assert_eq!(processes_with(&mark), 3);
     let status = occopus.status(&id);
@@ -54,9 +59,7 @@ fn kill_at_any_moment_loses_and_doubles_nothing() {
 
 #[test]
 fn a_killed_node_is_replaced() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(3);
-    let file = write_chain(&occopus, 2, &mark);
+    let (occopus, mark, file) = chain(3, 2);
     let id = occopus.ok(["build", file]).id();
     let before = occopus.status(&id);
     let victim = before["nodes"][1]["instances"][0]["id"].as_str().expect("an id").to_owned();
@@ -72,9 +75,7 @@ fn a_killed_node_is_replaced() {
 
 #[test]
 fn a_plan_that_asks_first_says_what_the_next_pass_does() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(51);
-    let file = write_chain(&occopus, 2, &mark);
+    let (occopus, mark, file) = chain(51, 2);
     let id = occopus.ok(["build", file]).id();
     let before = occopus.status(&id);
     kill_instance(before["nodes"][1]["instances"][0]["id"].as_str().expect("an id"));
@@ -97,9 +98,7 @@ fn a_plan_that_asks_first_says_what_the_next_pass_does() {
 
 #[test]
 fn a_node_that_never_gets_healthy_is_rolled_back() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(4);
-    let file = write_chain(&occopus, 2, &mark);
+    let (occopus, mark, file) = chain(4, 2);
     write_sleeper(&occopus, &format!("exec sleep {mark}"), "ping: false\n    ports: [9]\n    timeout: 2");
     let began = Instant::now();
     let built = occopus.run(["build", file]);
@@ -111,9 +110,7 @@ fn a_node_that_never_gets_healthy_is_rolled_back() {
 
 #[test]
 fn a_program_that_does_not_exist_is_rolled_back() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(5);
-    let file = write_chain(&occopus, 1, &mark);
+    let (occopus, _, file) = chain(5, 1);
     write_sleeper(&occopus, "x", "ping: false");
     let definitions = occopus.directory().join("nodes/node_definitions.yaml");
     let text = std::fs::read_to_string(&definitions).expect("definitions");
@@ -140,9 +137,7 @@ fn a_process_that_ends_is_told_with_its_exit_status() {
 
 #[test]
 fn a_node_does_not_hold_a_lock_of_the_script_that_built_it() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(11);
-    let file = write_chain(&occopus, 1, &mark);
+    let (occopus, mark, file) = chain(11, 1);
     let script = format!("exec 9>lock; flock 9; exec '{}' build -i locked {file}", occopus.program().display());
     let mut command = std::process::Command::new("sh");
     let built = command.args(["-c", &script]).current_dir(occopus.directory()).env("OCCOPUS_HOME", occopus.home());
@@ -156,9 +151,7 @@ fn a_node_does_not_hold_a_lock_of_the_script_that_built_it() {
 
 #[test]
 fn output_is_kept_short_when_no_program_runs() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(13);
-    let file = write_chain(&occopus, 1, &mark);
+    let (occopus, mark, file) = chain(13, 1);
     write_sleeper(&occopus, &format!("sleep 2; head -c 30000000 /dev/zero; exec sleep {mark}"), "ping: false");
     let id = occopus.ok(["build", file]).id();
     let status = occopus.status(&id);
@@ -175,9 +168,7 @@ fn output_is_kept_short_when_no_program_runs() {
 
 #[test]
 fn logs_are_read_across_a_file_that_became_too_long() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(12);
-    let file = write_chain(&occopus, 1, &mark);
+    let (occopus, mark, file) = chain(12, 1);
     write_sleeper(&occopus, &format!("echo second; exec sleep {mark}"), "ping: false");
     let id = occopus.ok(["build", file]).id();
     let status = occopus.status(&id);
@@ -190,9 +181,7 @@ fn logs_are_read_across_a_file_that_became_too_long() {
 
 #[test]
 fn what_is_suspended_is_left_alone() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(9);
-    let file = write_chain(&occopus, 1, &mark);
+    let (occopus, mark, file) = chain(9, 1);
     let id = occopus.ok(["build", file]).id();
     occopus.ok(["suspend", "-i", &id]);
     assert!(occopus.ok(["status", "-i", &id]).stdout.contains("suspended"));
@@ -245,9 +234,7 @@ fn nodes_are_scaled() {
 
 #[test]
 fn two_builds_of_one_id_at_once() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(6);
-    let file = write_chain(&occopus, 4, &mark);
+    let (occopus, mark, file) = chain(6, 4);
     // The owner is stopped in the middle, so that the second one meets it for certain.
     let script = format!("sleep 1; exec sleep {mark}");
     write_sleeper(&occopus, &script, "ping: false\n    ports: [9]\n    timeout: 20");
@@ -262,9 +249,7 @@ fn two_builds_of_one_id_at_once() {
 
 #[test]
 fn a_store_of_a_newer_version_is_refused_and_unharmed() {
-    let occopus = Occopus::new();
-    let mark = unique_sleep_seconds(7);
-    let file = write_chain(&occopus, 1, &mark);
+    let (occopus, mark, file) = chain(7, 1);
     let id = occopus.ok(["build", file]).id();
     occopus.ok(["destroy", "-i", &id]);
     let store = find_store(&occopus.home());

@@ -33,8 +33,10 @@ async fn is_clean(browser: &Browser, service: &Service) {
     });
     assert_eq!(complaints, Vec::<String>::new());
     let loaded = browser.run("return performance.getEntriesByType('resource').map((entry) => entry.name)").await;
-    for url in loaded.as_array().into_iter().flatten().filter_map(Value::as_str) {
-        assert!(url.starts_with(&service.url("/")), "{url} is from elsewhere");
+    let loaded = loaded.as_array().expect("a list");
+    assert!(!loaded.is_empty(), "a page without its style sheet");
+    for url in loaded {
+        assert!(url.as_str().expect("a URL").starts_with(&service.url("/")), "{url} is from elsewhere");
     }
 }
 

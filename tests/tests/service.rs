@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use occopus_tests::processes::{instances_with, kill_instance, processes_with, unique_sleep_seconds};
 use occopus_tests::service::{NO_RATE_LIMITS, Service, definitions, document, free_port, is_stored};
-use occopus_tests::wait::eventually;
 use occopus_tests::{Occopus, collect};
 use serde_json::{Value, json};
 
@@ -103,7 +102,7 @@ fn lists_are_filtered_and_come_in_pages() {
     assert_eq!((&item["id"], &item["name"], &item["state"]), (&json!("two"), &json!("name-of-two"), &json!("ready")));
     assert_eq!((&item["suspended"], &item["attached"]), (&json!(false), &json!(true)));
     assert!(item["created"].is_string());
-    eventually("it is maintained", || {
+    service.eventually("it is maintained", || {
         service.get("/infrastructures").json()["items"][1]["owner"]["holder"].is_string()
     });
 
@@ -248,8 +247,11 @@ fn a_hold_is_ended_by_whoever_asks_for_it() {
 fn attached_is_healed_and_detached_or_suspended_is_left_alone() {
     let service = Service::start();
     let (mark, other_mark) = (unique_sleep_seconds(105), unique_sleep_seconds(113));
-    service.build("kept", &pair(&mark));
-    service.build("other", &document(&PAIR[..1], &other_mark, 9));
+    // Each is lost once: the second loss of a node would cost a pause.
+    let nodes = ["a", "b", "c", "d"];
+    let described = nodes.map(|name| format!("{{name: {name}, type: sleeper}}"));
+    service.build("kept", &document(&described.each_ref().map(String::as_str), &mark, 9));
+    service.build("other", &document(&PAIR, &other_mark, 9));
     let at = |path: &str| format!("/infrastructures/kept/{path}");
     let runs = || instances_with(&mark).into_keys().collect::<Vec<_>>();
     let lose = || {
@@ -260,16 +262,15 @@ fn attached_is_healed_and_detached_or_suspended_is_left_alone() {
     // A process that runs is not enough: once it is ready, its healing has ended, and nothing interrupts that any more.
     let heals = |victim: &str| {
         service.eventually("it is replaced", || {
-            let mut ready = service.ready_instances("kept", "db");
-            ready.extend(service.ready_instances("kept", "web"));
+            let mut ready = nodes.map(|node| service.ready_instances("kept", node)).concat();
             ready.sort();
-            ready.len() == 2 && ready == runs() && !ready.iter().any(|id| id == victim)
+            ready.len() == nodes.len() && ready == runs() && !ready.iter().any(|id| id == victim)
         });
     };
-    let stays_lost = || {
-        // By the time that what was lost later is replaced, it would be replaced, too.
-        service.lose_and_heal("other", "db");
-        assert_eq!(runs().len(), 1, "nobody replaces it: {}", service.log());
+    // By the time that an instance which was lost later is replaced, this one would be replaced, too.
+    let stays_lost = |later: &str| {
+        service.lose_and_heal("other", later);
+        assert_eq!(runs().len(), nodes.len() - 1, "nobody replaces it: {}", service.log());
     };
     heals(&lose());
     for _ in 0..2 {
@@ -283,7 +284,7 @@ fn attached_is_healed_and_detached_or_suspended_is_left_alone() {
         item["attached"] == false && item["owner"].is_null()
     });
     let victim = lose();
-    stays_lost();
+    stays_lost("db");
     // One pass, on request.
     let looked = service.post(&at("maintain")).expect(202);
     assert_eq!(service.wait_for_operation(&looked)["kind"], "maintain");
@@ -294,7 +295,7 @@ fn attached_is_healed_and_detached_or_suspended_is_left_alone() {
     assert_eq!(service.post(&at("suspend")).expect(200).json(), json!({"infraid": "kept", "suspended": true}));
     assert_eq!(service.get(&at("status")).json()["suspended"], true);
     let victim = lose();
-    stays_lost();
+    stays_lost("web");
     assert_eq!(service.post(&at("resume")).expect(200).json(), json!({"infraid": "kept", "suspended": false}));
     heals(&victim);
 
@@ -422,17 +423,17 @@ fn a_build_can_be_given_up_or_overtaken() {
     let (mark, port) = (unique_sleep_seconds(108), free_port());
     let slow = document(&["{name: db, type: sleeper}", "{name: web, type: sick}"], &mark, port);
     let first = service.request("PUT", "/infrastructures/slow").send(&slow).expect(202);
-    eventually("both run", || processes_with(&mark) == 2);
+    service.eventually("both run", || processes_with(&mark) == 2);
     let waiting = service.get(first.json()["operation"].as_str().unwrap()).json();
     assert_eq!(waiting["state"], "running");
     // Another request replaces it.
     let second = service.request("PUT", "/infrastructures/slow").send(document(&PAIR[..1], &mark, port)).expect(202);
     assert_eq!(service.wait_for_operation(&first)["state"], "superseded");
     assert_eq!(service.wait_for_operation(&second)["state"], "done");
-    eventually("the other node is gone", || processes_with(&mark) == 1);
+    service.eventually("the other node is gone", || processes_with(&mark) == 1);
     // And a removal ends it.
     let third = service.request("PUT", "/infrastructures/slow").send(&slow).expect(202);
-    eventually("both run again", || processes_with(&mark) == 2);
+    service.eventually("both run again", || processes_with(&mark) == 2);
     let removal =
         service.request("DELETE", "/infrastructures/slow").header("prefer", "respond-async").send("").expect(202);
     assert_eq!(removal.header("location"), removal.json()["operation"]);
@@ -556,7 +557,7 @@ fn the_service_tells_of_itself() {
     for path in ["/healthz", "/readyz", "/openapi.json", "/docs"] {
         service.get(path).expect(200);
     }
-    eventually("tokens are needed", || service.get("/whoami").status == 401);
+    service.eventually("tokens are needed", || service.get("/whoami").status == 401);
     let refused = service.get("/infrastructures");
     refused.problem(401, "access.unauthenticated");
     assert!(refused.header("www-authenticate").starts_with("Bearer"));
@@ -611,10 +612,10 @@ fn webhooks_are_told_of_what_the_service_does() {
         let event = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap()["event"].as_str().unwrap().to_owned();
         posted.iter().map(|post| event(&post.body)).collect()
     };
-    eventually("the events are delivered", || names() == ["infrastart", "nodecreated", "infraready"]);
+    service.eventually("the events are delivered", || names() == ["infrastart", "nodecreated", "infraready"]);
     assert!(posted.lock().unwrap().iter().all(|post| post.headers["webhook-signature"].starts_with("v1,")));
     service.destroy("told");
-    eventually("the end is delivered", || names().last().is_some_and(|name| name == "infradrop"));
+    service.eventually("the end is delivered", || names().last().is_some_and(|name| name == "infradrop"));
     assert_eq!(names().len(), 4, "no event is delivered twice");
     let (log, secret) = (service.log(), "s3cr3t-of-the-hook");
     assert!(!log.contains(secret) && !is_stored_but_for_credentials(&service, secret));

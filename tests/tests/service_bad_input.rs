@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use occopus_tests::Occopus;
 use occopus_tests::processes::{processes_with, unique_sleep_seconds};
 use occopus_tests::service::{Answer, NO_RATE_LIMITS, Service, document};
-use occopus_tests::wait::eventually;
+use occopus_tests::wait::{eventually, pause};
 use serde_json::{Value, json};
 
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -147,7 +147,7 @@ impl<'a> Probe<'a> {
                 service.get("/healthz").expect(200);
                 service.get("/infrastructures/mine").expect(200);
                 longest = longest.max(began.elapsed());
-                std::thread::sleep(Duration::from_millis(10));
+                pause("other clients send now and then", Duration::from_millis(10));
             }
             longest
         });

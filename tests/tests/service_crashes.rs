@@ -10,13 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use occopus_tests::processes::{instances_with, kill_instance, processes_with, unique_sleep_seconds};
 use occopus_tests::service::{NO_RATE_LIMITS, Service, document, free_port, is_stored};
-use occopus_tests::wait::{eventually, wait_for};
+use occopus_tests::wait::{eventually, pause, wait_for};
 use occopus_tests::{Occopus, collect};
 use serde_json::Value;
 
@@ -94,7 +94,7 @@ fn keep_changing(service: &Service, id: &str, mark: &str, mut rng: Rng, stop: &A
             200 | 404 | 409 => {}
             other => panic!("{method} {path}: {other}: {}", answer.text()),
         }
-        std::thread::sleep(Duration::from_millis(rng.u64(0..600)));
+        pause("a client sends now and then", Duration::from_millis(rng.u64(0..600)));
     }
     promised
 }
@@ -112,7 +112,7 @@ fn all_ends_well(service: &Service, promised: &BTreeMap<&str, Vec<String>>, mark
             if at < 10 {
                 assert_eq!(service.get(path).status, 200, "seed {seed}: {id}: the promise {path} is forgotten");
             }
-            eventually(&format!("seed {seed}: {id}: {path} ends"), || {
+            service.eventually(&format!("seed {seed}: {id}: {path} ends"), || {
                 let operation = service.get(path);
                 operation.status == 404 || !["pending", "running"].map(Value::from).contains(&operation.json()["state"])
             });
@@ -121,7 +121,7 @@ fn all_ends_well(service: &Service, promised: &BTreeMap<&str, Vec<String>>, mark
     for id in IDS {
         service.build(id, &layers(mark, 7));
     }
-    eventually("all of them are there", || instances_with(mark).len() >= IDS.len() * MIN_NODES);
+    service.eventually("all of them are there", || instances_with(mark).len() >= IDS.len() * MIN_NODES);
     nothing_lost_nothing_doubled(home, mark, &format!("seed {seed}, at the end"));
     // All are maintained again.
     for id in IDS {
@@ -155,13 +155,13 @@ fn killed_again_and_again_under_load_it_comes_back_to_what_was_wanted() {
                     (*id, scope.spawn(move || keep_changing(service, id, mark, rng, stop)))
                 })
                 .collect();
-            std::thread::sleep(Duration::from_millis(rng.u64(300..3000)));
+            pause("any moment", Duration::from_millis(rng.u64(300..3000)));
             // A process is killed from outside.
             let processes = instances_with(&mark);
             if let Some(pid) = processes.values().flatten().nth(rng.usize(0..20)) {
                 let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
             }
-            std::thread::sleep(Duration::from_millis(rng.u64(0..1500)));
+            pause("any moment", Duration::from_millis(rng.u64(0..1500)));
             occopus_tests::processes::signal(pid, "KILL");
             stop.store(true, Ordering::Relaxed);
             for (id, wish) in wishes {
@@ -169,8 +169,7 @@ fn killed_again_and_again_under_load_it_comes_back_to_what_was_wanted() {
             }
         });
         drop(service);
-        // A child that was just started has its argument a moment later; nothing tells whether there is one.
-        std::thread::sleep(Duration::from_millis(200));
+        pause("a child that was just started shows its argument a moment later", Duration::from_millis(200));
         nothing_lost_nothing_doubled(&home, &mark, &what);
     }
     eprintln!("seed {seed}: killed {} times in {:.0} s", kills(), began.elapsed().as_secs_f64());
@@ -214,7 +213,7 @@ fn of_two_services_one_is_stopped_beyond_its_lease_or_killed_or_ended_and_nothin
                     (id, scope.spawn(move || keep_changing(service, id, mark, rng, stop)))
                 })
                 .collect();
-            std::thread::sleep(Duration::from_millis(rng.u64(300..3000)));
+            pause("any moment", Duration::from_millis(rng.u64(300..3000)));
             let processes = instances_with(&mark);
             if let Some(pid) = processes.values().flatten().nth(rng.usize(0..20)) {
                 let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
@@ -222,10 +221,10 @@ fn of_two_services_one_is_stopped_beyond_its_lease_or_killed_or_ended_and_nothin
             for name in signals {
                 occopus_tests::processes::signal(services[victim].pid(), name);
                 if *name == "STOP" {
-                    std::thread::sleep(STOP_BEYOND_LEASE);
+                    pause("leases expire by the clock", STOP_BEYOND_LEASE);
                 }
             }
-            std::thread::sleep(Duration::from_millis(rng.u64(0..1500)));
+            pause("any moment", Duration::from_millis(rng.u64(0..1500)));
             stop.store(true, Ordering::Relaxed);
             for (id, wish) in wishes {
                 promised.entry(id).or_default().extend(wish.join().unwrap_or_else(|_| panic!("{what}: {id}")));
@@ -385,13 +384,19 @@ fn secrets_are_told_nowhere() {
     service.token = Some(token.clone());
     let webhook = format!("webhooks:\n- url: {hook}\nnodes:\n");
     service.build("told", &document(&["{name: a, type: sleeper}"], &mark, 9).replacen("nodes:\n", &webhook, 1));
-    // A cloud that is unreachable.
-    let cloud = "infra_name: away\nuser_id: tester\nnodes: [{name: m, type: machine}]\nnode_def:machine:\n- resource:\n    type: ec2\n    \
-                 endpoint: http://127.0.0.1:9\n    regionname: eu-west-1\n    image_id: ami-03cf127a\n    instance_type: t3.small\n  \
-                 contextualisation: {type: cloudinit, context_template: '#cloud-config'}\n  health_check: {ping: false}\n";
+    // A cloud that hangs up.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = listener.local_addr().expect("an address");
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    std::thread::spawn(move || listener.incoming().for_each(|_| drop(counted.fetch_add(1, Ordering::Relaxed))));
+    let cloud = format!(
+        "infra_name: away\nuser_id: tester\nnodes: [{{name: m, type: machine}}]\nnode_def:machine:\n- resource:\n    type: ec2\n    \
+         endpoint: http://{endpoint}\n    regionname: eu-west-1\n    image_id: ami-03cf127a\n    instance_type: t3.small\n  \
+         contextualisation: {{type: cloudinit, context_template: '#cloud-config'}}\n  health_check: {{ping: false}}\n"
+    );
     let away = service.request("PUT", "/infrastructures/away").send(cloud).expect(202);
-    let events = || service.get("/infrastructures/away/events").text();
-    service.eventually("the cloud was called", || events().contains("retrying"));
+    service.eventually("the cloud was called again", || calls.load(Ordering::Relaxed) > 1);
     let mut answers = String::new();
     let paths = ["", "/status", "/description", "/events", "/operations", "/cost", "/graph.svg"];
     for path in ["told", "away"].iter().flat_map(|id| paths.map(|path| format!("/infrastructures/{id}{path}"))) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use occopus_tests::Occopus;
 use occopus_tests::processes::{signal, unique_sleep_seconds};
 use occopus_tests::service::{NO_RATE_LIMITS, Service, document, free_port};
-use occopus_tests::wait::eventually;
+use occopus_tests::wait::{eventually, pause};
 use serde_json::json;
 
 /// Configuration with the default limits.
@@ -122,7 +122,7 @@ fn a_reading_token_at_full_strength_keeps_nobody_waiting() {
             };
             health.push(timed("/healthz", "GET", "", ""));
             checks.push(timed("/validate", "POST", &operator, &small));
-            std::thread::sleep(Duration::from_millis(100));
+            pause("other clients send now and then", Duration::from_millis(100));
         }
         stop.store(true, Ordering::Relaxed);
     });

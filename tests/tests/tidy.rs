@@ -219,6 +219,15 @@ fn doc_comments_begin_with_a_verb_or_a_noun() {
 }
 
 #[test]
+fn tests_await_what_happens_or_say_why_they_pause() {
+    let of_tests: Vec<_> = sources().into_iter().filter(|(name, _)| name.starts_with("tests/tests/")).collect();
+    assert!(!of_tests.is_empty());
+    for (name, text) in of_tests {
+        assert!(!text.contains("::sleep("), "{name}: `wait::eventually` awaits; `wait::pause` has a reason");
+    }
+}
+
+#[test]
 fn types_have_names_of_the_field() {
     for (name, text) in sources() {
         for line in text.lines() {
