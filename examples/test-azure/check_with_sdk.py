@@ -49,6 +49,8 @@ class Clients:
         # The documents of proxies are of 2019, and know Spot machines by their former name.
         self.spot = "Low" if proxies else "Spot"
         about = self.test("GET", "")
+        # Hours go by in it.
+        self.test("POST", "settings", {"token_seconds": 1_000_000})
         login = Login(url, about["tenant"])
         scopes = [f"{url}/.default"]
         more = {"authentication_policy": login, "polling_interval": 0, "retry_total": 1, "credential_scopes": scopes}
@@ -247,11 +249,33 @@ def container_group(clients, subnet):
     clients.network.subnets.begin_delete(GROUP, "net", "containers").result()
 
 
+def container_group_that_fails(clients, subnet):
+    """Sees what keeps a group from running."""
+    groups = clients.containers.container_groups
+    lacking = {"type": "Microsoft.ContainerInstance/containerGroups", "code": "ServiceUnavailable"}
+    clients.test("POST", "capacity", lacking)
+    refused("ServiceUnavailable", groups.begin_create_or_update, GROUP, "full", body_of_group("nginx"))
+    clients.test("POST", "capacity", lacking)
+    private = {"ipAddress": {"type": "Private", "ports": [{"port": 80}]}, "subnetIds": [{"id": subnet}]}
+    refused("Failed", groups.begin_create_or_update, GROUP, "full", body_of_group("nginx", **private))
+    full = groups.get(GROUP, "full")
+    assert full.provisioning_state == "Failed" and full.instance_view.events[0].name == "InsufficientCapacity.", full
+    poller = groups.begin_create_or_update(GROUP, "typo", body_of_group("missing"), polling_interval=0.2)
+    clients.test("POST", "advance", {"seconds": 10})
+    waiting = groups.get(GROUP, "typo")
+    assert "ImagePullBackOff" in waiting.containers[0].instance_view.current_state.detail_status, waiting
+    clients.test("POST", "advance", {"seconds": 1800})
+    refused("Failed", poller.result)
+    for name in ("full", "typo"):
+        groups.begin_delete(GROUP, name).result()
+    clients.test("POST", "advance", {"seconds": 600})
+
+
 def pages_and_tags(clients):
     """Reads lists in pages, and finds resources by their tags."""
     clients.test("POST", "settings", {"page_size": 2})
     for number in range(5):
-        body = {"location": PLACE, "tags": {"row": str(number % 2)}}
+        body = {"location": PLACE, "tags": {"row": str(number % 2)}, "properties": {}}
         clients.network.network_security_groups.begin_create_or_update(GROUP, f"wall-{number}", body).result()
     names = [each.name for each in clients.network.network_security_groups.list(GROUP)]
     assert names == [f"wall-{number}" for number in range(5)], names
@@ -270,6 +294,7 @@ def main():
     machine_in_one_request(clients, machines)
     machine_with_parts(clients, machines)
     machine_that_fails(clients, machines)
+    container_group_that_fails(clients, containers)
     container_group(clients, containers)
     pages_and_tags(clients)
     clients.network.virtual_networks.begin_delete(GROUP, "net").result()

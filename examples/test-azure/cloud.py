@@ -145,7 +145,8 @@ class Cloud:
                 and (rule.get("size") or size).lower() == size.lower()
                 and rule.get("spot", spot) == spot
             )
-            if fits and rule.get("times", 1) != 0:
-                rule["times"] = rule.get("times", -1) - 1 if rule.get("times") is not None else -1
+            if fits and rule["times"] != 0:
+                if rule["times"] is not None:
+                    rule["times"] -= 1
                 return rule["code"]
         return None

@@ -16,12 +16,19 @@ from web import Reply
 
 # The version in the URLs of operations, whatever one asked with.
 OPERATION_VERSION = "2018-06-01"
+# Seconds for which the service tries to start a group.
+PATIENCE = 1800
 # What an update may not change.
 FIXED = ("osType", "restartPolicy", "subnetIds", "priority", "sku")
 
 
 def moment(cloud):
     return operations.timestamp(cloud.now())[:19] + "Z"
+
+
+def quota_reached(location, limit, code="ContainerGroupQuotaReached"):
+    message = f"Resource type 'Microsoft.ContainerInstance/containerGroups' container group quota 'StandardCores' exceeded in region '{location}'. Limit: '{limit}', Usage: '{limit}' Requested: '1'."
+    return ArmError(409, code, message)
 
 
 class ContainerGroups(Kind):
@@ -34,7 +41,8 @@ class ContainerGroups(Kind):
     def show(self, cloud, resource, request):
         shown = resource.show()
         properties = shown["properties"]
-        properties["instanceView"] = {"events": [], "state": resource.more["state"]}
+        failure = resource.more.get("failure_event")
+        properties["instanceView"] = {"events": [failure] if failure else [], "state": resource.more["state"]}
         for container in properties["containers"]:
             view = resource.more["views"].get(container["name"])
             if view is not None:
@@ -71,8 +79,7 @@ class ContainerGroups(Kind):
         bodies.check(cloud, request, properties, name)
         if existing is not None:
             self.check_change(cloud, existing, properties)
-        else:
-            self.check_capacity(cloud, location, properties, name)
+        failure = self.check_capacity(cloud, location, properties, name) if existing is None else None
         self.check_label(cloud, id, properties, location, name)
         self.hide(properties)
         zones = kinds.zones_of(body, location, self.type, name)
@@ -95,7 +102,7 @@ class ContainerGroups(Kind):
         for each in group.more["subnets"]:
             network.hold_subnet(cloud, cloud.get(each, SUBNETS.type))
         self.address(cloud, group)
-        return self.run(cloud, request, group, 201 if existing is None else 200)
+        return self.run(cloud, request, group, 201 if existing is None else 200, failure)
 
     def hide(self, properties):
         """Removes what is never answered."""
@@ -126,16 +133,20 @@ class ContainerGroups(Kind):
     def check_capacity(self, cloud, location, properties, name):
         limit = cloud.settings["container_groups"]
         if limit is not None and sum(each.location == location for each in cloud.of(self.type)) >= limit:
-            message = f"Resource type 'Microsoft.ContainerInstance/containerGroups' container group quota 'ContainerGroups' exceeded in region '{location}'. Limit: '{limit}', Usage: '{limit}' Requested: '1'."
-            raise ArmError(409, "ContainerGroupQuotaReached", message)
+            raise quota_reached(location, limit)
         cpu = sum(each["properties"]["resources"]["requests"]["cpu"] for each in properties["containers"])
         memory = sum(each["properties"]["resources"]["requests"]["memoryInGB"] for each in properties["containers"])
         code = cloud.capacity_error(self.type, location, "", properties.get("priority") == "Spot")
-        if code == "ServiceUnavailable":
-            message = f"The requested resource is not available in the location '{location}' at this moment. Please retry with a different resource request or in another location. Resource requested: '{cpu}' CPU '{memory}' GB memory '{properties['osType']}' OS"
-            raise ArmError(409, code, message)
-        if code is not None:
-            raise ArmError(409, code, f"Container group quota 'ContainerGroups' exceeded in region '{location}'.")
+        if code is None:
+            return None
+        if code != "ServiceUnavailable":
+            raise quota_reached(location, 100, code)
+        inside = " virtual network" if properties.get("subnetIds") else ""
+        message = f"The requested resource is not available in the location '{location}' at this moment. Please retry with a different resource request or in another location. Resource requested: '{cpu}' CPU '{memory}' GB memory '{properties['osType']}' OS{inside}"
+        if inside:
+            # In a network, only the operation tells, and its code says nothing.
+            return ArmError(409, "Failed", message)
+        raise ArmError(409, code, message)
 
     def check_label(self, cloud, id, properties, location, name):
         label = (properties.get("ipAddress") or {}).get("dnsNameLabel")
@@ -163,44 +174,47 @@ class ContainerGroups(Kind):
 
     # Running
 
-    def run(self, cloud, request, group, status):
-        """Starts the operation at whose end the containers have been started."""
+    def run(self, cloud, request, group, status, failure):
+        """Starts the operation at whose end the containers run, or the service gives up."""
         group.becomes("Pending" if status == 201 else "Updating")
-        group.more["state"], group.more["busy"] = "Pending", True
+        group.more |= {"state": "Pending", "busy": True, "failure_event": None}
+        seconds = cloud.delay("PUT", self.type)
+        images = [container["properties"]["image"] for container in group.properties["containers"]]
+        if failure is None and any(bodies.MISSING in image for image in images):
+            cloud.later(seconds, lambda: self.started(cloud, group))
+            failure = ArmError(409, "Failed", f"Failed to pull image \"{next(image for image in images if bodies.MISSING in image)}\": not found")
+            seconds = PATIENCE
 
         def done(error):
-            if error is not None:
-                group.becomes("Failed")
-                group.more["state"], group.more["busy"] = "Failed", False
-                return
-            self.started(cloud, group)
+            if error is None:
+                return self.started(cloud, group)
+            group.becomes("Failed")
+            group.more |= {"state": "Failed", "busy": False}
+            if not group.more["views"]:
+                event = {"events": []}
+                self.event(cloud, event, "InsufficientCapacity.", error.message, "Warning")
+                group.more["failure_event"] = event["events"][0]
 
-        operation = operations.start(cloud, request, group, self.provider, group.location, done, version=OPERATION_VERSION)
+        operation = operations.start(cloud, request, group, self.provider, group.location, done, failure, seconds, OPERATION_VERSION)
         group.more["operation"] = operation
         return operations.accepted(cloud, request, operation, status, self.show(cloud, group, request))
 
     def started(self, cloud, group):
-        group.more["busy"] = False
+        if cloud.get(group.id, self.type) is not group:
+            return
         waits = False
         for container in group.properties["containers"]:
             waits |= self.start_container(cloud, group, container)
-        group.more["state"] = "Pending" if waits else "Running"
-        # An image that cannot be pulled keeps the group waiting for half an hour.
+        group.more |= {"state": "Pending" if waits else "Running", "busy": waits}
         group.becomes("Pending" if waits else "Succeeded")
-        if waits:
-            cloud.later(1800, lambda: self.give_up(cloud, group))
-
-    def give_up(self, cloud, group):
-        if group.state == "Pending" and not group.more["busy"]:
-            group.becomes("Failed")
-            group.more["state"] = "Failed"
 
     def event(self, cloud, view, name, message, type="Normal", count=1):
         now = moment(cloud)
         view["events"].append({"count": count, "firstTimestamp": now, "lastTimestamp": now, "name": name, "message": message, "type": type})
 
     def all_events(self, group):
-        return [event for view in group.more["views"].values() for event in view["events"]]
+        failure = group.more.get("failure_event")
+        return [event for view in group.more["views"].values() for event in view["events"]] + ([failure] if failure else [])
 
     def start_container(self, cloud, group, container):
         """Starts a container; returns whether its image keeps it waiting."""

@@ -72,11 +72,12 @@ def reset(app, body, request):
     app.throttle.clear()
 
 
-def power(app, body, request):
-    machine = resource(app, body)
-    machine.more["power"] = body["power"]
+def state(app, body, request):
+    """Changes what is told of a resource: power of a machine, state of a container group, provisioning state."""
+    found = resource(app, body)
+    found.more |= {name: body[name] for name in ("power", "state") if name in body}
     if "provisioning" in body:
-        machine.becomes(body["provisioning"])
+        found.becomes(body["provisioning"])
 
 
 def delete(app, body, request):
@@ -130,13 +131,13 @@ ACTIONS = {
     ("GET", "faults"): lambda app, body, request: {"faults": app.faults.waiting},
     ("POST", "faults"): lambda app, body, request: app.faults.add(body),
     ("DELETE", "faults"): lambda app, body, request: app.faults.clear(),
-    ("POST", "capacity"): lambda app, body, request: app.cloud.capacity.append(body | {"code": body["code"]}),
+    ("POST", "capacity"): lambda app, body, request: app.cloud.capacity.append({"times": 1} | body | {"code": body["code"]}),
     ("DELETE", "capacity"): lambda app, body, request: app.cloud.capacity.clear(),
     ("POST", "locks"): lambda app, body, request: app.cloud.locks.append(body | {"scope": body["scope"]}),
     ("DELETE", "locks"): lambda app, body, request: app.cloud.locks.clear(),
     ("POST", "policies"): lambda app, body, request: app.cloud.policies.append(body),
     ("DELETE", "policies"): lambda app, body, request: app.cloud.policies.clear(),
-    ("POST", "power"): power,
+    ("POST", "state"): state,
     ("POST", "evict"): evict,
     ("POST", "container"): container,
     ("POST", "delete"): delete,

@@ -33,6 +33,7 @@ class NetworkKind(Kind):
         kinds.check_conditions(request, existing)
         location = kinds.location_of(body, self.type) if self.has_location() else None
         kinds.check_place(existing, location, id.split("/")[4])
+        self.check_idle(cloud, id)
         properties, top = self.build(cloud, request, id, body, existing)
         resource = existing
         if existing is None:
@@ -47,14 +48,22 @@ class NetworkKind(Kind):
         self.placed(cloud, resource, body)
 
         def done(error):
-            resource.becomes("Failed" if error else "Succeeded")
+            self.settled(cloud, resource, "Failed" if error else "Succeeded")
 
         operation = operations.start(cloud, request, resource, self.provider, resource_location(cloud, resource), done)
+        resource.more["operation"] = operation
         shown = self.show(cloud, resource, request)
         return operations.accepted(cloud, request, operation, 200 if existing else 201, shown)
 
     def placed(self, cloud, resource, body):
         """Does what follows from the resource's being there."""
+
+    def settled(self, cloud, resource, state):
+        """Ends the operation on a resource."""
+        resource.becomes(state)
+
+    def check_idle(self, cloud, id):
+        """Refuses a change while another one goes on that this type cannot have beside it."""
 
     def show(self, cloud, resource, request):
         shown = resource.show()
@@ -67,6 +76,7 @@ class NetworkKind(Kind):
         resource = cloud.get(id, self.type)
         if resource is None:
             return Reply(204)
+        self.check_idle(cloud, id)
         self.check_unused(cloud, resource)
         resource.becomes("Deleting")
 
@@ -77,7 +87,37 @@ class NetworkKind(Kind):
                 resource.becomes("Failed")
 
         operation = operations.start(cloud, request, resource, self.provider, resource_location(cloud, resource), done)
+        resource.more["operation"] = operation
         return operations.accepted(cloud, request, operation, 202, has_location=True)
+
+
+def retryable(cloud, code, message):
+    """Returns the refusal of what will be possible in a moment."""
+    wait = cloud.settings["retry_after"]
+    headers = {} if wait is None else {"Retry-After": str(wait)}
+    return ArmError(429, "RetryableError", "A retryable error occurred.", details=[{"code": code, "message": message}], headers=headers)
+
+
+def check_network_idle(cloud, network_id):
+    """Refuses a change of a network or its subnets while another one goes on."""
+    if not cloud.settings["network_conflicts"]:
+        return
+    for each in (cloud.get(network_id, VirtualNetworks.type), *SUBNETS.within(cloud, network_id)):
+        operation = each and each.more.get("operation")
+        if operation and operation.status == "InProgress":
+            kind = "Subnet" if "/subnets/" in each.key else "VirtualNetwork"
+            verb = "Delete" if each.state == "Deleting" else "Put"
+            message = f"Operation {verb}{kind}Operation ({operation.id}) is updating resource {each.id}. The call can be retried in 60 seconds."
+            raise retryable(cloud, "RetryableErrorDueToAnotherOperation", message)
+
+
+def check_provisioned(cloud, resource, user_id):
+    """Refuses to use what is still being changed."""
+    if cloud.settings["network_conflicts"] and resource.state in ("Updating", "Deleting"):
+        kind = resource.type.rsplit("/", 1)[1]
+        verb = "Delete" if resource.state == "Deleting" else "Put"
+        message = f"Cannot proceed with operation because resource {resource.id} used by resource {user_id} is not in Succeeded state. Resource is in {resource.state} state and the last operation that updated/is updating the resource is {verb}{kind[0].upper()}{kind[1:].rstrip('s')}Operation."
+        raise retryable(cloud, "ReferencedResourceNotProvisioned", message)
 
 
 def resource_location(cloud, resource):
@@ -118,6 +158,14 @@ class VirtualNetworks(NetworkKind):
                     cloud.remove(subnet)
         return {"virtualNetworkPeerings": [], "enableDdosProtection": False} | properties, {}
 
+    def check_idle(self, cloud, id):
+        check_network_idle(cloud, id)
+
+    def settled(self, cloud, resource, state):
+        resource.becomes(state)
+        for subnet in SUBNETS.within(cloud, resource.id):
+            subnet.becomes(state)
+
     def placed(self, cloud, resource, body):
         for subnet in kinds.properties_of(body).get("subnets") or []:
             SUBNETS.place(cloud, f"{resource.id}/subnets/{subnet['name']}", subnet)
@@ -144,6 +192,9 @@ class Subnets(NetworkKind):
 
     def has_location(self):
         return False
+
+    def check_idle(self, cloud, id):
+        check_network_idle(cloud, id.rsplit("/", 2)[0])
 
     def within(self, cloud, network_id):
         inside = network_id.lower() + "/subnets/"
@@ -186,7 +237,7 @@ class Subnets(NetworkKind):
         if existing is None:
             existing = cloud.add(Resource(id, self.type, None, {}))
         existing.properties = self.properties(id, body)
-        existing.becomes("Succeeded")
+        existing.becomes("Updating")
 
     def delegated(self, body):
         delegations = (body.get("properties") or {}).get("delegations") or []

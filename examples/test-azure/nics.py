@@ -27,8 +27,11 @@ class Interfaces(NetworkKind):
         if not configurations:
             raise ArmError(400, "NetworkInterfaceMustHaveAtLeastOneIpConfiguration", f"Network interface {id} must have at least one ip configuration.", details=[])
         group = given.get("networkSecurityGroup")
-        if group and cloud.get(group["id"], SECURITY_GROUPS.type) is None:
-            raise errors.reference_not_found(group["id"], id)
+        if group:
+            found = cloud.get(group["id"], SECURITY_GROUPS.type)
+            if found is None:
+                raise errors.reference_not_found(group["id"], id)
+            network.check_provisioned(cloud, found, id)
         for number, configuration in enumerate(configurations):
             self.complete(cloud, id, configuration, number, existing)
         properties = {
@@ -58,6 +61,7 @@ class Interfaces(NetworkKind):
         subnet = cloud.get(reference, SUBNETS.type)
         if subnet is None:
             raise errors.reference_not_found(reference, id)
+        network.check_provisioned(cloud, subnet, id)
         if subnet.properties.get("delegations"):
             delegation = subnet.properties["delegations"][0]["id"]
             raise ArmError(400, "SubnetHasDelegations", f"Resource {id} cannot be created in or updated to use the subnet {subnet.id} since it has delegation(s) [{delegation}] to external services.", details=[])
@@ -78,6 +82,7 @@ class Interfaces(NetworkKind):
         found = cloud.get(address.get("id") or "", PUBLIC_ADDRESSES.type)
         if found is None:
             raise errors.reference_not_found(address.get("id"), id)
+        network.check_provisioned(cloud, found, id)
         user = found.properties.get("ipConfiguration")
         if user and user["id"].lower() != configuration.lower():
             raise ArmError(400, "PublicIPAddressInUse", f"Resource {configuration} is referencing public IP address {found.id} that is already allocated to resource {user['id']}.", details=[])
@@ -127,8 +132,10 @@ def check_configuration(cloud, configuration, machine_id):
     for each in (configuration.get("properties") or {}).get("ipConfigurations") or []:
         properties = each.get("properties") or {}
         reference = (properties.get("subnet") or {}).get("id")
-        if not reference or cloud.get(reference, SUBNETS.type) is None:
+        subnet = cloud.get(reference or "", SUBNETS.type)
+        if subnet is None:
             raise errors.reference_not_found(reference, machine_id)
+        network.check_provisioned(cloud, subnet, machine_id)
         public = properties.get("publicIPAddressConfiguration")
         if public is not None:
             method = (public.get("properties") or {}).get("publicIPAllocationMethod", "Dynamic")

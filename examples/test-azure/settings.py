@@ -17,6 +17,8 @@ DEFAULTS = {
     "operation_base": None,
     # Whether the last page links to itself, as a fixture of libcloud does.
     "next_link_repeats": False,
+    # Whether a network is not to be changed or used while a change of it goes on.
+    "network_conflicts": True,
     # Lifetime of tokens, in seconds.
     "token_seconds": 3599,
     # Seconds for which the network card of a virtual machine that failed is reserved for it.

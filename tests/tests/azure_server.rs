@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use occopus_tests::wait::eventually;
-use occopus_tests::{SUBSCRIPTION, TestAzure, skip};
+use occopus_tests::{SUBSCRIPTION, TENANT, TestAzure, skip};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -118,6 +118,7 @@ fn prepare(azure: &TestAzure) -> Value {
     let path = format!("{GROUP}/providers/Microsoft.Network/virtualNetworks/n?{VERSION}");
     let (status, answer) = azure.call("PUT", &path, &network);
     assert_eq!(status, 201, "{answer}");
+    azure.advance(5);
     let subnet =
         format!("/subscriptions/{SUBSCRIPTION}{GROUP}/providers/Microsoft.Network/virtualNetworks/n/subnets/s");
     let configuration = json!({"name": "c", "properties": {"subnet": {"id": subnet}}});
@@ -159,6 +160,46 @@ fn faults_meet_the_request_that_they_are_for() {
     azure.advance(5);
     let left: BTreeSet<_> = azure.resources().iter().map(|each| each["type"].to_string()).collect();
     assert!(left.iter().all(|kind| kind.contains("virtualNetworks")), "{left:?}");
+}
+
+/// Sends a form to the log-in service, and returns status, error and the number of the `AADSTS` code.
+fn log_in(azure: &TestAzure, tenant: &str, form: &[(&str, &str)]) -> (u16, String, u64) {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let url = format!("{}/{tenant}/oauth2/v2.0/token", azure.url);
+    let mut answer = agent.post(&url).send_form(form.iter().copied()).expect("an answer");
+    let body: Value = serde_json::from_str(&answer.body_mut().read_to_string().expect("text")).expect("JSON");
+    let number = body["error_codes"][0].as_u64().unwrap_or_default();
+    let description = body["error_description"].as_str().unwrap_or_default();
+    assert!(number == 0 || description.starts_with(&format!("AADSTS{number}: ")), "{body}");
+    (answer.status().as_u16(), body["error"].as_str().unwrap_or_default().to_owned(), number)
+}
+
+#[test]
+fn log_in_is_refused_with_the_codes_of_microsoft() {
+    let Some(azure) = TestAzure::start("log_in_is_refused_with_the_codes_of_microsoft") else { return };
+    let client = "11111111-aaaa-4aaa-8aaa-000000000001";
+    azure.control("POST", "applications", &json!({"client_id": client, "expired": ["old"]}));
+    let scope = format!("{}/.default", azure.url);
+    let with = |client: &'static str, secret: &'static str| {
+        [("grant_type", "client_credentials"), ("client_id", client), ("client_secret", secret), ("scope", &scope)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    };
+    let other_tenant = "99999999-0000-4000-8000-000000000001";
+    let stranger = "33333333-aaaa-4aaa-8aaa-000000000001";
+    for (tenant, client, secret, expected) in [
+        (TENANT, client, azure.secret(), (200, "", 0)),
+        (TENANT, client, "wrong", (401, "invalid_client", 7_000_215)),
+        (TENANT, client, "old", (401, "invalid_client", 7_000_222)),
+        (TENANT, client, "", (401, "invalid_client", 7_000_218)),
+        (TENANT, stranger, "wrong", (400, "unauthorized_client", 700_016)),
+        (other_tenant, client, azure.secret(), (400, "invalid_request", 90_002)),
+        ("no tenant", client, azure.secret(), (400, "invalid_request", 900_023)),
+    ] {
+        let form = with(client, secret);
+        let form: Vec<_> = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let (status, error, number) = log_in(&azure, &tenant.replace(' ', "%20"), &form);
+        assert_eq!((status, error.as_str(), number), expected, "{tenant} {client}");
+    }
 }
 
 #[test]
