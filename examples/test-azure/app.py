@@ -1,6 +1,7 @@
 """Azure Resource Manager: finds out what a request is about, and hands it on."""
 
 import re
+import traceback
 
 import control
 import errors
@@ -11,12 +12,13 @@ import tokens
 from cloud import Cloud
 from containers import CONTAINER_GROUPS
 from disks import DISKS
-from errors import ArmError
+from errors import ArmError, invalid_content
 from faults import Faults, Record, apply
 from kinds import matches, place
 from machines import MACHINES
 from network import PUBLIC_ADDRESSES, SECURITY_GROUPS, SUBNETS, VIRTUAL_NETWORKS
 from nics import INTERFACES
+from settings import LOCATIONS
 from throttle import Throttle
 from tokens import Tokens
 from web import Dropped, Reply
@@ -99,6 +101,10 @@ class App:
                 reply = self.route(request)
             except ArmError as error:
                 reply = Reply(error.status, error.body(), error.headers)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                # A body that no check foresaw: the server says so, and goes on.
+                traceback.print_exc()
+                reply = Reply(400, invalid_content(f"{type(error).__name__}: {error}").body())
             reply.headers = getattr(request, "limits", {}) | reply.headers
             return reply
 
@@ -134,6 +140,9 @@ class App:
             return Reply(200, shown if len(request.segments) == 2 else {"value": [shown], "count": {"type": "Total", "value": 1}})
         if lower[0] == "resourcegroups":
             return self.route_group(request, rest, lower)
+        if lower == ["locations"] and request.method == "GET":
+            entries = [{"id": f"/subscriptions/{cloud.subscription}/locations/{name}", "name": name, "displayName": name} for name in LOCATIONS]
+            return Reply(200, {"value": entries})
         if lower == ["resources"] and request.method == "GET":
             return groups.resources(cloud, request)
         if lower[0] == "operationresults" and len(rest) == 2:
@@ -142,6 +151,7 @@ class App:
             if len(rest) == 2 or lower[2:] in (["register"], ["unregister"]):
                 return groups.provider(cloud, request, rest[1], lower[2] if len(rest) == 3 else None)
             if len(rest) == 6 and lower[2] == "locations":
+                self.check_allowed(request, f"{rest[1]}/locations/operations", request.path, "")
                 return operations.answer(cloud, request, rest[5], rest[4])
             return self.route_provider(request, rest[1:], None)
         raise ArmError(404, "NotFound", f"No HTTP resource was found that matches the request URI '{request.path}'.")

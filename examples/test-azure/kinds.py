@@ -124,7 +124,7 @@ def page(cloud, request, entries, show):
         kept = "&".join(part for part in request.target.partition("?")[2].split("&") if "skiptoken" not in part.lower())
         skip = base64.urlsafe_b64encode(str(last).encode()).decode()
         base = cloud.settings["next_link_base"] or request.base
-        body["nextLink"] = f"{base}{request.path}?{kept}&%24skiptoken={skip}"
+        body["nextLink"] = f"{base}{request.path}?{kept}&$skiptoken={skip}"
     return Reply(200, body)
 
 

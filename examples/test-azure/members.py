@@ -4,7 +4,7 @@ From Microsoft's JSON Schemas of templates (github.com/Azure/azure-resource-mana
 a version is older than 2019. Objects that are not listed take anything.
 """
 
-from errors import ArmError
+from errors import ArmError, invalid_content
 
 # Of every resource, also when it is sent as it was read.
 TOP = "id name type etag location tags properties"
@@ -121,6 +121,12 @@ CONTAINERS = {
     "properties.containers.properties.resources.requests.gpu": "count sku",
 }
 
+# Members that are lists of the objects listed above.
+LISTS = {
+    "dataDisks", "publicKeys", "networkInterfaces", "networkInterfaceConfigurations", "ipConfigurations", "subnets", "delegations",
+    "securityRules", "containers", "ports", "environmentVariables", "imageRegistryCredentials", "subnetIds",
+}
+
 BODIES = {
     "Microsoft.Compute/virtualMachines": MACHINE, "Microsoft.Network/networkInterfaces": INTERFACE,
     "Microsoft.Network/publicIPAddresses": ADDRESS, "Microsoft.Network/virtualNetworks": NETWORK,
@@ -147,12 +153,19 @@ def check(type, version, body):
 
 
 def walk(type, version, known, value, path, shown):
-    if isinstance(value, list):
-        for number, each in enumerate(value):
-            walk(type, version, known, each, path, f"{shown}[{number}]")
+    if value is None or path not in known:
         return
-    if not isinstance(value, dict) or path not in known:
-        return
+    is_list = path.rsplit(".", 1)[-1] in LISTS
+    if not isinstance(value, list if is_list else dict):
+        raise invalid_content(f"Error converting value to type '{'Array' if is_list else 'Object'}'. Path '{shown}', line 1, position 1.")
+    for number, each in enumerate(value if is_list else [value]):
+        at = f"{shown}[{number}]" if is_list else shown
+        if not isinstance(each, dict):
+            raise invalid_content(f"Error converting value to type 'Object'. Path '{at}', line 1, position 1.")
+        walk_object(type, version, known, each, path, at)
+
+
+def walk_object(type, version, known, value, path, shown):
     members = {name.lower(): (name, needed) for name, needed in known[path].items()}
     for name, inner in value.items():
         at = f"{shown}.{name}" if shown else name

@@ -44,7 +44,14 @@ class Request:
             raise invalid_content(str(error).replace("'", '"')) from None
         if not isinstance(body, dict):
             raise ArmError(400, "InvalidRequestContent", "The request content is not valid and could not be deserialized.")
-        return body
+        # What a PUT leaves empty, it leaves out.
+        return without_nulls(body) if self.method == "PUT" else body
+
+
+def without_nulls(value):
+    if isinstance(value, dict):
+        return {name: without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def handler(app, secure):
