@@ -4,11 +4,11 @@ import re
 import traceback
 
 import control
-import errors
 import groups
 import members
 import operations
 import tokens
+from addresses import PUBLIC_ADDRESSES
 from cloud import Cloud
 from containers import CONTAINER_GROUPS
 from disks import DISKS
@@ -16,8 +16,9 @@ from errors import ArmError, invalid_content
 from faults import Faults, Record, apply
 from kinds import matches, place
 from machines import MACHINES
-from network import PUBLIC_ADDRESSES, SECURITY_GROUPS, SUBNETS, VIRTUAL_NETWORKS
+from networks import SUBNETS, VIRTUAL_NETWORKS
 from nics import INTERFACES
+from security_groups import SECURITY_GROUPS
 from settings import LOCATIONS
 from throttle import Throttle
 from tokens import Tokens
@@ -25,7 +26,16 @@ from web import Dropped, Reply
 
 KINDS = {
     kind.type.lower(): kind
-    for kind in (VIRTUAL_NETWORKS, SUBNETS, SECURITY_GROUPS, PUBLIC_ADDRESSES, INTERFACES, DISKS, MACHINES, CONTAINER_GROUPS)
+    for kind in (
+        VIRTUAL_NETWORKS,
+        SUBNETS,
+        SECURITY_GROUPS,
+        PUBLIC_ADDRESSES,
+        INTERFACES,
+        DISKS,
+        MACHINES,
+        CONTAINER_GROUPS,
+    )
 }
 SUBSCRIPTION_PATTERN = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
@@ -116,10 +126,16 @@ class App:
         if lower[-2:] == [".well-known", "openid-configuration"]:
             return tokens.discovery(request)
         if lower[:1] != ["subscriptions"]:
-            raise ArmError(404, "NotFound", f"No HTTP resource was found that matches the request URI '{request.path}'.")
+            raise ArmError(
+                404, "NotFound", f"No HTTP resource was found that matches the request URI '{request.path}'."
+            )
         self.tokens.check(request)
         if not request.version:
-            raise ArmError(400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")
+            raise ArmError(
+                400,
+                "MissingApiVersionParameter",
+                "The api-version query parameter (?api-version=) is required for all requests.",
+            )
         if not re.fullmatch(r"20\d\d-\d\d-\d\d(-\w+)?", request.version):
             raise ArmError(400, "InvalidApiVersionParameter", f"The api-version '{request.version}' is invalid.")
         if len(segments) > 1:
@@ -129,7 +145,11 @@ class App:
 
     def check_subscription(self, subscription):
         if not re.fullmatch(SUBSCRIPTION_PATTERN, subscription):
-            raise ArmError(400, "InvalidSubscriptionId", f"The provided subscription identifier '{subscription}' is malformed or invalid.")
+            raise ArmError(
+                400,
+                "InvalidSubscriptionId",
+                f"The provided subscription identifier '{subscription}' is malformed or invalid.",
+            )
         if subscription.lower() != self.cloud.subscription.lower():
             raise ArmError(404, "SubscriptionNotFound", f"The subscription '{subscription}' could not be found.")
 
@@ -137,11 +157,16 @@ class App:
         cloud = self.cloud
         if not rest:
             shown = groups.subscription(cloud)
-            return Reply(200, shown if len(request.segments) == 2 else {"value": [shown], "count": {"type": "Total", "value": 1}})
+            return Reply(
+                200, shown if len(request.segments) == 2 else {"value": [shown], "count": {"type": "Total", "value": 1}}
+            )
         if lower[0] == "resourcegroups":
             return self.route_group(request, rest, lower)
         if lower == ["locations"] and request.method == "GET":
-            entries = [{"id": f"/subscriptions/{cloud.subscription}/locations/{name}", "name": name, "displayName": name} for name in LOCATIONS]
+            entries = [
+                {"id": f"/subscriptions/{cloud.subscription}/locations/{name}", "name": name, "displayName": name}
+                for name in LOCATIONS
+            ]
             return Reply(200, {"value": entries})
         if lower == ["resources"] and request.method == "GET":
             return groups.resources(cloud, request)
@@ -183,7 +208,12 @@ class App:
         target = Target(request, segments, group.id if group else f"/subscriptions/{cloud.subscription}")
         if target.kind is None:
             type = "/".join(target.type.split("/")[1:])
-            raise ArmError(400, "InvalidResourceType", f"The resource type '{type}' could not be found in the namespace '{target.provider}' for api version '{request.version}'. The supported api-versions are ''.")
+            raise ArmError(
+                400,
+                "InvalidResourceType",
+                f"The resource type '{type}' could not be found in the namespace '{target.provider}' for api version"
+                f" '{request.version}'. The supported api-versions are ''.",
+            )
         groups.check_registered(cloud, target.kind.provider)
         self.check_allowed(request, target.type, target.id, target.last if not target.is_list else "")
         return self.dispatch(request, target, group)
@@ -204,7 +234,12 @@ class App:
                 members.check(target.type, request.version, request.json())
                 self.check_policy(request, target)
                 if group.state == "Deleting":
-                    raise ArmError(409, "ResourceGroupBeingDeleted", f"The resource group '{group.name}' is in deprovisioning state and cannot perform this operation.")
+                    raise ArmError(
+                        409,
+                        "ResourceGroupBeingDeleted",
+                        f"The resource group '{group.name}' is in deprovisioning state and cannot perform this"
+                        " operation.",
+                    )
                 return kind.put(cloud, request, self.written(target))
             if method in ("PATCH", "DELETE") and not target.last:
                 return getattr(kind, method.lower())(cloud, request, self.written(target))
@@ -217,10 +252,17 @@ class App:
 
     def check_allowed(self, request, type, scope, action):
         """Refuses what the caller has no right to, and what is locked."""
-        verb = {"GET": "read", "HEAD": "read", "DELETE": "delete", "POST": f"{action}/action"}.get(request.method, "write")
+        verb = {"GET": "read", "HEAD": "read", "DELETE": "delete", "POST": f"{action}/action"}.get(
+            request.method, "write"
+        )
         wanted = f"{type}/{verb}"
         if any(matches(pattern, wanted) for pattern in self.cloud.settings["denied"]):
-            message = f"The client '00000000-0000-0000-0000-00000000c11e' with object id '00000000-0000-0000-0000-00000000c11e' does not have authorization to perform action '{wanted}' over scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your credentials."
+            message = (
+                "The client '00000000-0000-0000-0000-00000000c11e' with object id"
+                f" '00000000-0000-0000-0000-00000000c11e' does not have authorization to perform action '{wanted}' over"
+                f" scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your"
+                " credentials."
+            )
             raise ArmError(403, "AuthorizationFailed", message)
         if verb == "read":
             return
@@ -228,7 +270,10 @@ class App:
             held, own = lock["scope"].lower().rstrip("/"), scope.lower()
             covers = own == held or own.startswith(held + "/") or (verb == "delete" and held.startswith(own + "/"))
             if covers and (verb == "delete" or lock.get("level") == "ReadOnly"):
-                message = f"The scope '{scope}' cannot perform {'delete' if verb == 'delete' else 'write'} operation because following scope(s) are locked: '{lock['scope']}'. Please remove the lock and try again."
+                message = (
+                    f"The scope '{scope}' cannot perform {'delete' if verb == 'delete' else 'write'} operation because"
+                    f" following scope(s) are locked: '{lock['scope']}'. Please remove the lock and try again."
+                )
                 raise ArmError(409, "ScopeLocked", message)
 
     def check_policy(self, request, target):
@@ -243,6 +288,21 @@ class App:
                 id = f"/subscriptions/{self.cloud.subscription}/providers/Microsoft.Authorization/policyAssignments/{name}"
                 definition = id.replace("policyAssignments", "policyDefinitions")
                 own = target.names[-1]
-                message = f"Resource '{own}' was disallowed by policy. Policy identifiers: '[{{\"policyAssignment\":{{\"name\":\"{name}\",\"id\":\"{id}\"}},\"policyDefinition\":{{\"name\":\"{name}\",\"id\":\"{definition}\"}}}}]'."
-                more = {"additionalInfo": [{"type": "PolicyViolation", "info": {"policyAssignmentName": name, "policyAssignmentId": id, "policyDefinitionId": definition, "policyDefinitionEffect": "Deny"}}]}
+                message = (
+                    f"Resource '{own}' was disallowed by policy. Policy identifiers:"
+                    f' \'[{{"policyAssignment":{{"name":"{name}","id":"{id}"}},"policyDefinition":{{"name":"{name}","id":"{definition}"}}}}]\'.'
+                )
+                more = {
+                    "additionalInfo": [
+                        {
+                            "type": "PolicyViolation",
+                            "info": {
+                                "policyAssignmentName": name,
+                                "policyAssignmentId": id,
+                                "policyDefinitionId": definition,
+                                "policyDefinitionEffect": "Deny",
+                            },
+                        }
+                    ]
+                }
                 raise ArmError(403, "RequestDisallowedByPolicy", message, own, more=more)

@@ -30,7 +30,12 @@ class Login(SansIOHTTPPolicy):
     """Sets the header that the usual policy sets only over https."""
 
     def __init__(self, url, tenant):
-        form = {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": SECRET, "scope": f"{url}/.default"}
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": CLIENT,
+            "client_secret": SECRET,
+            "scope": f"{url}/.default",
+        }
         request = urllib.request.Request(f"{url}/{tenant}/oauth2/v2.0/token", urllib.parse.urlencode(form).encode())
         self.token = json.load(urllib.request.urlopen(request))["access_token"]
 
@@ -58,13 +63,19 @@ class Clients:
         self.compute = ComputeManagementClient(login, self.subscription, base_url=proxies.get("compute", url), **more)
         self.disks = ComputeManagementClient(login, self.subscription, base_url=proxies.get("disks", url), **more).disks
         self.network = NetworkManagementClient(login, self.subscription, base_url=proxies.get("network", url), **more)
-        self.containers = ContainerInstanceManagementClient(login, self.subscription, base_url=proxies.get("containers", url), **more)
-        self.resources = ResourceManagementClient(login, self.subscription, base_url=proxies.get("resources", url), **more)
+        self.containers = ContainerInstanceManagementClient(
+            login, self.subscription, base_url=proxies.get("containers", url), **more
+        )
+        self.resources = ResourceManagementClient(
+            login, self.subscription, base_url=proxies.get("resources", url), **more
+        )
 
     def test(self, method, path, body=None):
         """Controls the server."""
         data = None if body is None else json.dumps(body).encode()
-        return json.load(urllib.request.urlopen(urllib.request.Request(f"{self.url}/_test/{path}", data, method=method)))
+        return json.load(
+            urllib.request.urlopen(urllib.request.Request(f"{self.url}/_test/{path}", data, method=method))
+        )
 
 
 def refused(code, call, *arguments, **named):
@@ -83,7 +94,8 @@ def make_network(clients):
     """Creates a network with two subnets, one of them for container groups."""
     delegation = {"name": "aci", "properties": {"serviceName": "Microsoft.ContainerInstance/containerGroups"}}
     body = {
-        "location": PLACE, "tags": {"owner": "sdk"},
+        "location": PLACE,
+        "tags": {"owner": "sdk"},
         "properties": {
             "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]},
             "subnets": [{"name": "machines", "properties": {"addressPrefix": "10.0.0.0/24"}}],
@@ -99,28 +111,47 @@ def make_network(clients):
 
 def body_of_machine(name, profile, **more):
     storage = {
-        "imageReference": {"publisher": "Canonical", "offer": "0001-com-ubuntu-server-jammy", "sku": "22_04-lts-gen2", "version": "latest"},
+        "imageReference": {
+            "publisher": "Canonical",
+            "offer": "0001-com-ubuntu-server-jammy",
+            "sku": "22_04-lts-gen2",
+            "version": "latest",
+        },
         "osDisk": {"createOption": "FromImage", "deleteOption": "Delete"},
     }
     user = {
-        "computerName": name, "adminUsername": "ubuntu", "customData": "I2Nsb3VkLWNvbmZpZwo=",
+        "computerName": name,
+        "adminUsername": "ubuntu",
+        "customData": "I2Nsb3VkLWNvbmZpZwo=",
         "linuxConfiguration": {
             "disablePasswordAuthentication": True,
             "ssh": {"publicKeys": [{"path": "/home/ubuntu/.ssh/authorized_keys", "keyData": KEY}]},
         },
     }
-    properties = {"hardwareProfile": {"vmSize": "Standard_B1s"}, "storageProfile": storage, "osProfile": user, "networkProfile": profile}
+    properties = {
+        "hardwareProfile": {"vmSize": "Standard_B1s"},
+        "storageProfile": storage,
+        "osProfile": user,
+        "networkProfile": profile,
+    }
     return {"location": PLACE, "tags": {"owner": "sdk", "name": name}, "properties": properties | more}
 
 
 def machine_in_one_request(clients, subnet):
     """Lives the life of a machine whose card and address are created and deleted with it."""
     address = {
-        "name": "ip", "sku": {"name": "Standard"},
+        "name": "ip",
+        "sku": {"name": "Standard"},
         "properties": {"deleteOption": "Delete", "publicIPAllocationMethod": "Static"},
     }
-    configuration = {"name": "main", "properties": {"primary": True, "subnet": {"id": subnet}, "publicIPAddressConfiguration": address}}
-    card = {"name": "card", "properties": {"primary": True, "deleteOption": "Delete", "ipConfigurations": [configuration]}}
+    configuration = {
+        "name": "main",
+        "properties": {"primary": True, "subnet": {"id": subnet}, "publicIPAddressConfiguration": address},
+    }
+    card = {
+        "name": "card",
+        "properties": {"primary": True, "deleteOption": "Delete", "ipConfigurations": [configuration]},
+    }
     profile = {"networkApiVersion": "2022-11-01", "networkInterfaceConfigurations": [card]}
     body = body_of_machine("one", profile, priority=clients.spot, evictionPolicy="Deallocate")
     machines = clients.compute.virtual_machines
@@ -135,7 +166,14 @@ def machine_in_one_request(clients, subnet):
     found = clients.network.network_interfaces.get(GROUP, card_id.rsplit("/", 1)[1])
     public = found.ip_configurations[0].public_ip_address.id
     assert clients.network.public_ip_addresses.get(GROUP, public.rsplit("/", 1)[1]).ip_address
-    refused("PreconditionFailed", machines.begin_create_or_update, GROUP, "one", body, match_condition=MatchConditions.IfMissing)
+    refused(
+        "PreconditionFailed",
+        machines.begin_create_or_update,
+        GROUP,
+        "one",
+        body,
+        match_condition=MatchConditions.IfMissing,
+    )
     refused("PropertyChangeNotAllowed", machines.begin_create_or_update, GROUP, "one", body_of_machine("two", profile))
     assert powers(machines, "one") == "running"
     machines.begin_power_off(GROUP, "one").result()
@@ -163,17 +201,30 @@ def machine_with_parts(clients, subnet):
     rule = {
         "name": "ssh",
         "properties": {
-            "protocol": "Tcp", "access": "Allow", "direction": "Inbound", "priority": 100, "sourceAddressPrefix": "*",
-            "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "22",
+            "protocol": "Tcp",
+            "access": "Allow",
+            "direction": "Inbound",
+            "priority": 100,
+            "sourceAddressPrefix": "*",
+            "sourcePortRange": "*",
+            "destinationAddressPrefix": "*",
+            "destinationPortRange": "22",
         },
     }
-    wall = network.network_security_groups.begin_create_or_update(GROUP, "wall", {"location": PLACE, "properties": {"securityRules": [rule]}}).result()
+    wall = network.network_security_groups.begin_create_or_update(
+        GROUP, "wall", {"location": PLACE, "properties": {"securityRules": [rule]}}
+    ).result()
     basic = {"location": PLACE, "properties": {"publicIPAllocationMethod": "Dynamic"}}
-    refused("IPv4BasicSkuPublicIpCountLimitReached", network.public_ip_addresses.begin_create_or_update, GROUP, "ip", basic)
+    refused(
+        "IPv4BasicSkuPublicIpCountLimitReached", network.public_ip_addresses.begin_create_or_update, GROUP, "ip", basic
+    )
     static = {"location": PLACE, "sku": {"name": "Standard"}, "properties": {"publicIPAllocationMethod": "Static"}}
     address = network.public_ip_addresses.begin_create_or_update(GROUP, "ip", static).result()
     configuration = {"name": "main", "properties": {"subnet": {"id": subnet}, "publicIPAddress": {"id": address.id}}}
-    card_body = {"location": PLACE, "properties": {"networkSecurityGroup": {"id": wall.id}, "ipConfigurations": [configuration]}}
+    card_body = {
+        "location": PLACE,
+        "properties": {"networkSecurityGroup": {"id": wall.id}, "ipConfigurations": [configuration]},
+    }
     card = network.network_interfaces.begin_create_or_update(GROUP, "card", card_body).result()
     assert card.ip_configurations[0].private_ip_address == "10.0.0.4", card
     body = body_of_machine("two", {"networkInterfaces": [{"id": card.id, "properties": {"primary": True}}]})
@@ -193,17 +244,24 @@ def machine_with_parts(clients, subnet):
 
 def machine_that_fails(clients, subnet):
     """Sees an allocation fail in the operation, and what it leaves."""
-    card_body = {"location": PLACE, "properties": {"ipConfigurations": [{"name": "main", "properties": {"subnet": {"id": subnet}}}]}}
+    card_body = {
+        "location": PLACE,
+        "properties": {"ipConfigurations": [{"name": "main", "properties": {"subnet": {"id": subnet}}}]},
+    }
     card = clients.network.network_interfaces.begin_create_or_update(GROUP, "reserved", card_body).result()
     body = body_of_machine("full", {"networkInterfaces": [{"id": card.id}]})
-    clients.test("POST", "capacity", {"type": "Microsoft.Compute/virtualMachines", "code": "AllocationFailed", "times": 1})
+    clients.test(
+        "POST", "capacity", {"type": "Microsoft.Compute/virtualMachines", "code": "AllocationFailed", "times": 1}
+    )
     refused("AllocationFailed", clients.compute.virtual_machines.begin_create_or_update, GROUP, "full", body)
     assert clients.compute.virtual_machines.get(GROUP, "full").provisioning_state == "Failed"
     clients.compute.virtual_machines.begin_delete(GROUP, "full").result()
     refused("NicReservedForAnotherVm", clients.network.network_interfaces.begin_delete, GROUP, "reserved")
     clients.test("POST", "advance", {"seconds": 181})
     clients.network.network_interfaces.begin_delete(GROUP, "reserved").result()
-    clients.test("POST", "capacity", {"type": "Microsoft.Compute/virtualMachines", "code": "SkuNotAvailable", "times": 1})
+    clients.test(
+        "POST", "capacity", {"type": "Microsoft.Compute/virtualMachines", "code": "SkuNotAvailable", "times": 1}
+    )
     refused("InvalidResourceReference", clients.compute.virtual_machines.begin_create_or_update, GROUP, "full", body)
 
 
@@ -211,11 +269,17 @@ def body_of_group(image, **more):
     container = {
         "name": "web",
         "properties": {
-            "image": image, "ports": [{"port": 80}], "resources": {"requests": {"cpu": 0.5, "memoryInGB": 1.0}},
+            "image": image,
+            "ports": [{"port": 80}],
+            "resources": {"requests": {"cpu": 0.5, "memoryInGB": 1.0}},
             "environmentVariables": [{"name": "A", "value": "b"}, {"name": "S", "secureValue": "hidden"}],
         },
     }
-    return {"location": PLACE, "tags": {"owner": "sdk"}, "properties": {"osType": "Linux", "containers": [container], **more}}
+    return {
+        "location": PLACE,
+        "tags": {"owner": "sdk"},
+        "properties": {"osType": "Linux", "containers": [container], **more},
+    }
 
 
 def container_group(clients, subnet):
@@ -229,7 +293,13 @@ def container_group(clients, subnet):
     assert [event.name for event in view.events] == ["Pulling", "Pulled", "Created", "Started"], view
     assert group.containers[0].environment_variables[1].secure_value is None
     assert "Started" in clients.containers.containers.list_logs(GROUP, "web", "web", tail=10).content
-    refused("DnsNameLabelNotAvailable", groups.begin_create_or_update, GROUP, "other", body_of_group("nginx", ipAddress=public))
+    refused(
+        "DnsNameLabelNotAvailable",
+        groups.begin_create_or_update,
+        GROUP,
+        "other",
+        body_of_group("nginx", ipAddress=public),
+    )
     groups.begin_restart(GROUP, "web").result()
     groups.stop(GROUP, "web")
     stopped = groups.get(GROUP, "web")
@@ -237,12 +307,18 @@ def container_group(clients, subnet):
     assert [each.instance_view for each in groups.list()] == [None]
     assert groups.begin_delete(GROUP, "web").result().name == "web"
     refused("InaccessibleImage", groups.begin_create_or_update, GROUP, "none", body_of_group("inaccessible:1"))
-    private = {"ipAddress": {"type": "Private", "ports": [{"port": 80}]}, "subnetIds": [{"id": subnet}], "restartPolicy": "Never"}
+    private = {
+        "ipAddress": {"type": "Private", "ports": [{"port": 80}]},
+        "subnetIds": [{"id": subnet}],
+        "restartPolicy": "Never",
+    }
     inside = groups.begin_create_or_update(GROUP, "inside", body_of_group("job-exits-3", **private)).result()
     assert inside.ip_address.ip == "10.0.1.4", inside.ip_address
     clients.test("POST", "advance", {"seconds": 600})
     ended = groups.get(GROUP, "inside")
-    assert ended.instance_view.state == "Failed" and ended.containers[0].instance_view.current_state.exit_code == 3, ended
+    assert (
+        ended.instance_view.state == "Failed" and ended.containers[0].instance_view.current_state.exit_code == 3
+    ), ended
     groups.begin_delete(GROUP, "inside").result()
     refused("InUseSubnetCannotBeDeleted", clients.network.subnets.begin_delete, GROUP, "net", "containers")
     clients.test("POST", "advance", {"seconds": 600})
@@ -285,7 +361,11 @@ def pages_and_tags(clients):
 
 def main():
     clients = Clients(sys.argv[1], dict(argument.split("=", 1) for argument in sys.argv[2:]))
-    clients.test("POST", "settings", {"delays": {"default": 0.05}, "retry_after": 0, "container_run_seconds": 600, "sal_seconds": 600})
+    clients.test(
+        "POST",
+        "settings",
+        {"delays": {"default": 0.05}, "retry_after": 0, "container_run_seconds": 600, "sal_seconds": 600},
+    )
     groups = clients.resources.resource_groups
     refused("ResourceGroupNotFound", groups.get, GROUP)
     groups.create_or_update(GROUP, {"location": PLACE})

@@ -6,12 +6,12 @@ import uuid
 
 import container_bodies as bodies
 import kinds
-import network
+import networks
 import operations
 from cloud import Resource
 from errors import ArmError
 from kinds import Kind
-from network import SUBNETS
+from networks import SUBNETS
 from web import Reply
 
 # The version in the URLs of operations, whatever one asked with.
@@ -27,7 +27,10 @@ def moment(cloud):
 
 
 def quota_reached(location, limit, code="ContainerGroupQuotaReached"):
-    message = f"Resource type 'Microsoft.ContainerInstance/containerGroups' container group quota 'StandardCores' exceeded in region '{location}'. Limit: '{limit}', Usage: '{limit}' Requested: '1'."
+    message = (
+        "Resource type 'Microsoft.ContainerInstance/containerGroups' container group quota 'StandardCores' exceeded in"
+        f" region '{location}'. Limit: '{limit}', Usage: '{limit}' Requested: '1'."
+    )
     return ArmError(409, code, message)
 
 
@@ -57,10 +60,18 @@ class ContainerGroups(Kind):
         """Answers what a container wrote."""
         group = self.find(cloud, id)
         if not any(each["name"] == container for each in group.properties["containers"]):
-            raise ArmError(404, "ContainerNotFound", f"The container '{container}' in container group '{group.name}' was not found.")
+            raise ArmError(
+                404,
+                "ContainerNotFound",
+                f"The container '{container}' in container group '{group.name}' was not found.",
+            )
         view = group.more["views"].get(container)
         if view is None or view["currentState"]["state"] == "Waiting":
-            raise ArmError(404, "ContainerNotFound", f"The container '{container}' in container group '{group.name}' has not started.")
+            raise ArmError(
+                404,
+                "ContainerNotFound",
+                f"The container '{container}' in container group '{group.name}' has not started.",
+            )
         lines = [f"{event['name']}: {event['message']}" for event in view["events"]]
         return Reply(200, {"content": "\n".join(lines[-int(request.query.get("tail") or 1000) :]) + "\n"})
 
@@ -86,7 +97,11 @@ class ContainerGroups(Kind):
         identity = body.get("identity")
         if identity and "SystemAssigned" in identity.get("type", ""):
             identity = identity | {"principalId": str(uuid.uuid4()), "tenantId": cloud.tenant}
-        given = {"sku": "Standard", "restartPolicy": "Always"} | properties | {"initContainers": properties.get("initContainers", [])}
+        given = (
+            {"sku": "Standard", "restartPolicy": "Always"}
+            | properties
+            | {"initContainers": properties.get("initContainers", [])}
+        )
         group = existing
         if group is None:
             group = cloud.add(Resource(id, self.type, location, given, tags, identity=identity, zones=zones))
@@ -100,7 +115,7 @@ class ContainerGroups(Kind):
         group.body = copy.deepcopy(body)
         group.more["subnets"] = [each["id"].lower() for each in properties.get("subnetIds") or []]
         for each in group.more["subnets"]:
-            network.hold_subnet(cloud, cloud.get(each, SUBNETS.type))
+            networks.hold_subnet(cloud, cloud.get(each, SUBNETS.type))
         self.address(cloud, group)
         return self.run(cloud, request, group, 201 if existing is None else 200, failure)
 
@@ -120,15 +135,27 @@ class ContainerGroups(Kind):
         for name in FIXED:
             default = {"restartPolicy": "Always", "sku": "Standard", "priority": None, "subnetIds": None}.get(name)
             if properties.get(name, default) != existing.properties.get(name, default):
-                message = f"The updates on container group '{existing.name}' are invalid. If you are going to update the os type, restart policy, network profile, CPU, memory or GPU resources for a container group, you must delete it first and then create a new one."
+                message = (
+                    f"The updates on container group '{existing.name}' are invalid. If you are going to update the os"
+                    " type, restart policy, network profile, CPU, memory or GPU resources for a container group, you"
+                    " must delete it first and then create a new one."
+                )
                 raise ArmError(400, "InvalidContainerGroupUpdate", message)
         old = [each["properties"]["resources"] for each in existing.properties["containers"]]
         if [each["properties"]["resources"] for each in properties["containers"]] != old:
-            message = f"The updates on container group '{existing.name}' are invalid. If you are going to update the os type, restart policy, network profile, CPU, memory or GPU resources for a container group, you must delete it first and then create a new one."
+            message = (
+                f"The updates on container group '{existing.name}' are invalid. If you are going to update the os type,"
+                " restart policy, network profile, CPU, memory or GPU resources for a container group, you must delete"
+                " it first and then create a new one."
+            )
             raise ArmError(400, "InvalidContainerGroupUpdate", message)
 
     def transitioning(self, group):
-        return ArmError(409, "ContainerGroupTransitioning", f"The container group '{group.name}' is still transitioning, please retry later.")
+        return ArmError(
+            409,
+            "ContainerGroupTransitioning",
+            f"The container group '{group.name}' is still transitioning, please retry later.",
+        )
 
     def check_capacity(self, cloud, location, properties, name):
         limit = cloud.settings["container_groups"]
@@ -142,7 +169,11 @@ class ContainerGroups(Kind):
         if code != "ServiceUnavailable":
             raise quota_reached(location, 100, code)
         inside = " virtual network" if properties.get("subnetIds") else ""
-        message = f"The requested resource is not available in the location '{location}' at this moment. Please retry with a different resource request or in another location. Resource requested: '{cpu}' CPU '{memory}' GB memory '{properties['osType']}' OS{inside}"
+        message = (
+            f"The requested resource is not available in the location '{location}' at this moment. Please retry with a"
+            f" different resource request or in another location. Resource requested: '{cpu}' CPU '{memory}' GB memory"
+            f" '{properties['osType']}' OS{inside}"
+        )
         if inside:
             # In a network, only the operation tells, and its code says nothing.
             return ArmError(409, "Failed", message)
@@ -155,7 +186,12 @@ class ContainerGroups(Kind):
         for other in cloud.of(self.type):
             theirs = other.properties.get("ipAddress") or {}
             if other.key != id.lower() and other.location == location and theirs.get("dnsNameLabel") == label:
-                raise ArmError(409, "DnsNameLabelNotAvailable", f"The DNS name label '{label}' in container group '{name}' not available. Try using a different label.")
+                raise ArmError(
+                    409,
+                    "DnsNameLabelNotAvailable",
+                    f"The DNS name label '{label}' in container group '{name}' not available. Try using a different"
+                    " label.",
+                )
 
     def address(self, cloud, group):
         address = group.properties.get("ipAddress")
@@ -163,7 +199,9 @@ class ContainerGroups(Kind):
             return
         if "ip" not in address:
             if address["type"] == "Private":
-                address["ip"] = network.private_address(cloud, cloud.get(group.more["subnets"][0], SUBNETS.type), address.get("ip"))
+                address["ip"] = networks.private_address(
+                    cloud, cloud.get(group.more["subnets"][0], SUBNETS.type), address.get("ip")
+                )
             else:
                 address["ip"] = cloud.public_address()
         label = address.get("dnsNameLabel")
@@ -182,7 +220,11 @@ class ContainerGroups(Kind):
         images = [container["properties"]["image"] for container in group.properties["containers"]]
         if failure is None and any(bodies.MISSING in image for image in images):
             cloud.later(seconds, lambda: self.started(cloud, group))
-            failure = ArmError(409, "Failed", f"Failed to pull image \"{next(image for image in images if bodies.MISSING in image)}\": not found")
+            failure = ArmError(
+                409,
+                "Failed",
+                f'Failed to pull image "{next(image for image in images if bodies.MISSING in image)}": not found',
+            )
             seconds = PATIENCE
 
         def done(error):
@@ -195,7 +237,9 @@ class ContainerGroups(Kind):
                 self.event(cloud, event, "InsufficientCapacity.", error.message, "Warning")
                 group.more["failure_event"] = event["events"][0]
 
-        operation = operations.start(cloud, request, group, self.provider, group.location, done, failure, seconds, OPERATION_VERSION)
+        operation = operations.start(
+            cloud, request, group, self.provider, group.location, done, failure, seconds, OPERATION_VERSION
+        )
         group.more["operation"] = operation
         return operations.accepted(cloud, request, operation, status, self.show(cloud, group, request))
 
@@ -210,25 +254,51 @@ class ContainerGroups(Kind):
 
     def event(self, cloud, view, name, message, type="Normal", count=1):
         now = moment(cloud)
-        view["events"].append({"count": count, "firstTimestamp": now, "lastTimestamp": now, "name": name, "message": message, "type": type})
+        view["events"].append(
+            {
+                "count": count,
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+                "name": name,
+                "message": message,
+                "type": type,
+            }
+        )
 
     def all_events(self, group):
         failure = group.more.get("failure_event")
-        return [event for view in group.more["views"].values() for event in view["events"]] + ([failure] if failure else [])
+        return [event for view in group.more["views"].values() for event in view["events"]] + (
+            [failure] if failure else []
+        )
 
     def start_container(self, cloud, group, container):
         """Starts a container; returns whether its image keeps it waiting."""
         name, image = container["name"], container["properties"]["image"]
         old = group.more["views"].get(name)
-        view = {"restartCount": old["restartCount"] if old else 0, "currentState": {}, "events": old["events"] if old else []}
+        view = {
+            "restartCount": old["restartCount"] if old else 0,
+            "currentState": {},
+            "events": old["events"] if old else [],
+        }
         if old and old["currentState"]["state"] != "Waiting":
             view["previousState"] = old["currentState"]
         group.more["views"][name] = view
         self.event(cloud, view, "Pulling", f'pulling image "{image}"')
         if bodies.MISSING in image:
-            self.event(cloud, view, "Failed", f'Failed to pull image "{image}": rpc error: code = NotFound desc = failed to pull and unpack image "{image}": not found', "Warning", 2)
+            self.event(
+                cloud,
+                view,
+                "Failed",
+                f'Failed to pull image "{image}": rpc error: code = NotFound desc = failed to pull and unpack image'
+                f' "{image}": not found',
+                "Warning",
+                2,
+            )
             self.event(cloud, view, "BackOff", f'Back-off pulling image "{image}"', "Warning")
-            view["currentState"] = {"state": "Waiting", "detailStatus": "ImagePullBackOff: " + f'Back-off pulling image "{image}"'}
+            view["currentState"] = {
+                "state": "Waiting",
+                "detailStatus": "ImagePullBackOff: " + f'Back-off pulling image "{image}"',
+            }
             return True
         self.event(cloud, view, "Pulled", f'Successfully pulled image "{image}"')
         self.event(cloud, view, "Created", "Created container")
@@ -250,8 +320,11 @@ class ContainerGroups(Kind):
             return
         policy = group.properties["restartPolicy"]
         ended = {
-            "state": "Terminated", "startTime": view["currentState"]["startTime"], "exitCode": status,
-            "finishTime": moment(cloud), "detailStatus": "Completed" if status == 0 else "Error",
+            "state": "Terminated",
+            "startTime": view["currentState"]["startTime"],
+            "exitCode": status,
+            "finishTime": moment(cloud),
+            "detailStatus": "Completed" if status == 0 else "Error",
         }
         if policy == "Always" or (policy == "OnFailure" and status != 0):
             view["restartCount"] += 1
@@ -259,12 +332,17 @@ class ContainerGroups(Kind):
             self.event(cloud, view, "Killing", f"Killing container with id {name}.")
             if view["restartCount"] > 2:
                 self.event(cloud, view, "BackOff", "Back-off restarting failed container", "Warning")
-                view["currentState"] = {"state": "Waiting", "detailStatus": "CrashLoopBackOff: Back-off restarting failed"}
+                view["currentState"] = {
+                    "state": "Waiting",
+                    "detailStatus": "CrashLoopBackOff: Back-off restarting failed",
+                }
                 return
             view["currentState"] = {"state": "Running", "startTime": moment(cloud), "detailStatus": ""}
             image = next(each["properties"]["image"] for each in group.properties["containers"] if each["name"] == name)
             if bodies.CRASHING in image or bodies.image_ends(image) is not None:
-                cloud.later(cloud.settings["container_run_seconds"], lambda: self.ended(cloud, group, name, view, status))
+                cloud.later(
+                    cloud.settings["container_run_seconds"], lambda: self.ended(cloud, group, name, view, status)
+                )
             return
         view["currentState"] = ended
         states = [each["currentState"] for each in group.more["views"].values()]
@@ -288,13 +366,19 @@ class ContainerGroups(Kind):
         def done(error):
             self.started(cloud, group)
 
-        operation = operations.start(cloud, request, group, self.provider, group.location, done, version=OPERATION_VERSION)
+        operation = operations.start(
+            cloud, request, group, self.provider, group.location, done, version=OPERATION_VERSION
+        )
         group.more["operation"] = operation
         return operations.accepted(cloud, request, operation, 204, has_operation=action == "restart")
 
     def stop(self, cloud, group):
         for name, view in list(group.more["views"].items()):
-            stopped = {"state": "Terminated", "finishTime": moment(cloud), "detailStatus": "Container stopped per client request"}
+            stopped = {
+                "state": "Terminated",
+                "finishTime": moment(cloud),
+                "detailStatus": "Container stopped per client request",
+            }
             group.more["views"][name] = view | {"previousState": view["currentState"], "currentState": stopped}
         group.more["state"] = "Stopped"
         group.becomes("Succeeded")
@@ -316,7 +400,9 @@ class ContainerGroups(Kind):
             if error is None and cloud.get(id, self.type) is group:
                 self.vanish(cloud, group)
 
-        operation = operations.start(cloud, request, group, self.provider, group.location, done, version=OPERATION_VERSION)
+        operation = operations.start(
+            cloud, request, group, self.provider, group.location, done, version=OPERATION_VERSION
+        )
         return operations.accepted(cloud, request, operation, 202, shown, has_location=True)
 
     def vanish(self, cloud, group):
@@ -324,8 +410,8 @@ class ContainerGroups(Kind):
         for each in group.more["subnets"]:
             subnet = cloud.get(each, SUBNETS.type)
             if subnet is not None:
-                network.release_address(subnet, (group.properties.get("ipAddress") or {}).get("ip"))
-                network.release_subnet(cloud, subnet)
+                networks.release_address(subnet, (group.properties.get("ipAddress") or {}).get("ip"))
+                networks.release_subnet(cloud, subnet)
 
 
 CONTAINER_GROUPS = ContainerGroups()

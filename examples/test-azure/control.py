@@ -14,7 +14,15 @@ def answer(app, request):
     action = ACTIONS.get((request.method, name))
     if action is None:
         known = ", ".join(f"{method} /_test/{each}" for method, each in ACTIONS)
-        return Reply(404, {"error": {"code": "NotFound", "message": f"There is no {request.method} /_test/{name}; there are {known}"}})
+        return Reply(
+            404,
+            {
+                "error": {
+                    "code": "NotFound",
+                    "message": f"There is no {request.method} /_test/{name}; there are {known}",
+                }
+            },
+        )
     try:
         body = json.loads(request.body or b"{}")
         with app.cloud.lock:
@@ -55,7 +63,11 @@ def secrets(app, body, request):
 def change_settings(app, body, request):
     unknown = set(body) - set(DEFAULTS)
     if unknown:
-        raise ArmError(400, "UnknownSetting", f"There are no settings {', '.join(sorted(unknown))}; there are {', '.join(DEFAULTS)}")
+        raise ArmError(
+            400,
+            "UnknownSetting",
+            f"There are no settings {', '.join(sorted(unknown))}; there are {', '.join(DEFAULTS)}",
+        )
     for name, value in body.items():
         if isinstance(value, dict):
             app.cloud.settings[name] = app.cloud.settings[name] | value
@@ -109,7 +121,9 @@ def container(app, body, request):
 
 def application(app, body, request):
     """Adds a service principal, or changes one: its secret, secrets that expired, and its federated identity."""
-    known = app.tokens.applications.setdefault(body["client_id"].lower(), {"secret": None, "expired": [], "issuer": None, "subject": None})
+    known = app.tokens.applications.setdefault(
+        body["client_id"].lower(), {"secret": None, "expired": [], "issuer": None, "subject": None}
+    )
     known |= {name: value for name, value in body.items() if name != "client_id"}
 
 
@@ -125,13 +139,18 @@ ACTIONS = {
     ("POST", "settings"): change_settings,
     ("POST", "reset"): reset,
     ("POST", "advance"): lambda app, body, request: app.cloud.advance(float(body["seconds"])),
-    ("GET", "requests"): lambda app, body, request: {"total": sum(app.record.counters.values()), "counters": dict(app.record.counters)},
+    ("GET", "requests"): lambda app, body, request: {
+        "total": sum(app.record.counters.values()),
+        "counters": dict(app.record.counters),
+    },
     ("GET", "log"): lambda app, body, request: {"requests": copy.copy(list(app.record.last))},
     ("DELETE", "requests"): forget_requests,
     ("GET", "faults"): lambda app, body, request: {"faults": app.faults.waiting},
     ("POST", "faults"): lambda app, body, request: app.faults.add(body),
     ("DELETE", "faults"): lambda app, body, request: app.faults.clear(),
-    ("POST", "capacity"): lambda app, body, request: app.cloud.capacity.append({"times": 1} | body | {"code": body["code"]}),
+    ("POST", "capacity"): lambda app, body, request: app.cloud.capacity.append(
+        {"times": 1} | body | {"code": body["code"]}
+    ),
     ("DELETE", "capacity"): lambda app, body, request: app.cloud.capacity.clear(),
     ("POST", "locks"): lambda app, body, request: app.cloud.locks.append(body | {"scope": body["scope"]}),
     ("DELETE", "locks"): lambda app, body, request: app.cloud.locks.clear(),

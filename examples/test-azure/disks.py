@@ -24,13 +24,17 @@ class Disks(Kind):
         kinds.check_place(existing, location, id.split("/")[4])
         given = copy.deepcopy(kinds.properties_of(body))
         if not given.get("creationData") and existing is None:
-            raise ArmError(400, "InvalidParameter", "Required parameter 'creationData' is missing (null).", "creationData")
+            raise ArmError(
+                400, "InvalidParameter", "Required parameter 'creationData' is missing (null).", "creationData"
+            )
         resource = existing or make(cloud, id, location, given, kinds.tags_of(body), body.get("sku"), body.get("zones"))
         if existing is not None:
             existing.properties |= given
             existing.tags = kinds.tags_of(body)
         resource.becomes("Updating")
-        operation = operations.start(cloud, request, resource, self.provider, location, lambda error: resource.becomes("Succeeded"))
+        operation = operations.start(
+            cloud, request, resource, self.provider, location, lambda error: resource.becomes("Succeeded")
+        )
         return operations.accepted(cloud, request, operation, 202, resource.show(), has_location=True)
 
     def delete(self, cloud, request, id):
@@ -53,7 +57,9 @@ def make(cloud, id, location, properties, tags, sku=None, zones=None, machine=No
     """Creates a disk."""
     given = {"diskSizeGB": 30, "diskState": "Attached" if machine else "Unattached", "uniqueId": str(uuid.uuid4())}
     sku = {"name": "Premium_LRS", "tier": "Premium"} | (sku or {})
-    disk = cloud.add(Resource(id, DISKS.type, location, given | properties, tags, sku=sku, zones=zones, managedBy=machine))
+    disk = cloud.add(
+        Resource(id, DISKS.type, location, given | properties, tags, sku=sku, zones=zones, managedBy=machine)
+    )
     disk.properties["timeCreated"] = operations.timestamp(cloud.now())
     disk.becomes("Succeeded")
     return disk

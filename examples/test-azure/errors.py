@@ -30,7 +30,9 @@ def missing(name):
 
 
 def invalid_content(message):
-    return ArmError(400, "InvalidRequestContent", f"The request content was invalid and could not be deserialized: '{message}'.")
+    return ArmError(
+        400, "InvalidRequestContent", f"The request content was invalid and could not be deserialized: '{message}'."
+    )
 
 
 def group_not_found(name):
@@ -38,22 +40,25 @@ def group_not_found(name):
 
 
 def not_found(kind, name, group):
-    message = f"The Resource '{kind}/{name}' under resource group '{group}' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix"
+    message = (
+        f"The Resource '{kind}/{name}' under resource group '{group}' was not found. For more details please go to"
+        " https://aka.ms/ARMResourceNotFoundFix"
+    )
     return ArmError(404, "ResourceNotFound", message)
 
 
 def reference_not_found(missing_id, by):
     message = (
-        f"Resource {missing_id} referenced by resource {by} was not found. Please make sure that the referenced resource "
-        "exists, and that both resources are in the same region."
+        f"Resource {missing_id} referenced by resource {by} was not found. Please make sure that the referenced"
+        " resource exists, and that both resources are in the same region."
     )
     return ArmError(400, "InvalidResourceReference", message, details=[])
 
 
 def being_deleted(operation, name):
     message = (
-        f"Operation '{operation}' is not allowed on VM '{name}' since the VM is marked for deletion. You can only retry the "
-        "Delete operation (or wait for an ongoing one to complete)."
+        f"Operation '{operation}' is not allowed on VM '{name}' since the VM is marked for deletion. You can only retry"
+        " the Delete operation (or wait for an ongoing one to complete)."
     )
     return ArmError(409, "OperationNotAllowed", message)
 

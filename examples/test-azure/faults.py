@@ -55,7 +55,14 @@ class Faults:
 
 
 def error_of(fault):
-    return ArmError(fault.get("status", 500), fault.get("code", "InternalServerError"), fault.get("message", "An injected fault."), fault.get("target"), fault.get("details"), fault.get("headers"))
+    return ArmError(
+        fault.get("status", 500),
+        fault.get("code", "InternalServerError"),
+        fault.get("message", "An injected fault."),
+        fault.get("target"),
+        fault.get("details"),
+        fault.get("headers"),
+    )
 
 
 def apply(fault, request, handle):

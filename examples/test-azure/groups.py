@@ -20,7 +20,12 @@ class Group:
         self.number, self.created = next(cloud.numbers), cloud.now()
 
     def show(self):
-        shown = {"id": self.id, "name": self.name, "type": "Microsoft.Resources/resourceGroups", "location": self.location}
+        shown = {
+            "id": self.id,
+            "name": self.name,
+            "type": "Microsoft.Resources/resourceGroups",
+            "location": self.location,
+        }
         if self.tags is not None:
             shown["tags"] = self.tags
         return shown | {"properties": {"provisioningState": self.state}}
@@ -53,14 +58,20 @@ def answer(cloud, request, name, kinds_by_type):
 def put(cloud, request, name):
     body = request.json()
     if not re.fullmatch(r"[\w.()-]{1,90}", name) or name.endswith("."):
-        message = f"The provided resource group name '{name}' has these invalid characters or is too long. The name can only be a letter, digit, '-', '.', '(', ')' or '_', and must not end with '.'."
+        message = (
+            f"The provided resource group name '{name}' has these invalid characters or is too long. The name can only"
+            " be a letter, digit, '-', '.', '(', ')' or '_', and must not end with '.'."
+        )
         raise ArmError(400, "InvalidResourceGroup", message)
     location = body.get("location")
     if not location:
         raise ArmError(400, "LocationRequired", "The location property is required for this definition.")
     location = kinds.place(location)
     if location not in LOCATIONS:
-        message = f"The provided location '{location}' is not available for resource group. List of available regions is '{','.join(LOCATIONS)}'."
+        message = (
+            f"The provided location '{location}' is not available for resource group. List of available regions is"
+            f" '{','.join(LOCATIONS)}'."
+        )
         raise ArmError(400, "LocationNotAvailableForResourceGroup", message)
     existing = cloud.groups.get(name.lower())
     if existing is None:
@@ -70,7 +81,10 @@ def put(cloud, request, name):
         message = f"The resource group '{name}' is in deprovisioning state and cannot perform this operation."
         raise ArmError(409, "ResourceGroupBeingDeleted", message)
     if existing.location != location:
-        message = f"Invalid resource group location '{location}'. The Resource group already exists in location '{existing.location}'."
+        message = (
+            f"Invalid resource group location '{location}'. The Resource group already exists in location"
+            f" '{existing.location}'."
+        )
         raise ArmError(409, "InvalidResourceGroupLocation", message)
     existing.tags = kinds.tags_of(body)
     return Reply(200, existing.show())
@@ -87,14 +101,20 @@ def delete(cloud, request, group, kinds_by_type):
             cloud.groups.pop(group.name.lower(), None)
 
         cloud.later(cloud.delay("DELETE", "resourceGroups"), finish)
-    location = f"{request.base}/subscriptions/{cloud.subscription}/operationresults/{group.job}?api-version={request.version}"
+    location = (
+        f"{request.base}/subscriptions/{cloud.subscription}/operationresults/{group.job}?api-version={request.version}"
+    )
     return Reply(202, None, {"Location": location, "Retry-After": str(cloud.settings["retry_after"] or 0)})
 
 
 def operation_result(cloud, request, job):
     """Answers whether the deletion of a group goes on."""
     if any(group.job == job for group in cloud.groups.values()):
-        return Reply(202, None, {"Location": request.base + request.target, "Retry-After": str(cloud.settings["retry_after"] or 0)})
+        return Reply(
+            202,
+            None,
+            {"Location": request.base + request.target, "Retry-After": str(cloud.settings["retry_after"] or 0)},
+        )
     return Reply(200)
 
 
@@ -127,12 +147,16 @@ def resources(cloud, request, group=None):
             message = "Filters by tag cannot be combined with other filters."
             raise ArmError(400, "InvalidFilterInQueryString", message)
         name, value = tag_filter(wanted)
-        tagged = lambda tags: any(key.lower() == name.lower() and value in (None, text) for key, text in (tags or {}).items())
+        tagged = lambda tags: any(
+            key.lower() == name.lower() and value in (None, text) for key, text in (tags or {}).items()
+        )
         entries = [each for each in entries if tagged(each.tags)]
     elif wanted:
         found = re.fullmatch(r"\s*(resourceType|resourceGroup|name|location) eq '([^']*)'\s*", wanted, re.I)
         if not found:
-            raise ArmError(400, "InvalidFilterInQueryString", f"Invalid $filter '{wanted}' specified in the query string.")
+            raise ArmError(
+                400, "InvalidFilterInQueryString", f"Invalid $filter '{wanted}' specified in the query string."
+            )
         field = {"resourcetype": "type", "resourcegroup": "group"}.get(found[1].lower(), found[1].lower())
         entries = [each for each in entries if getattr(each, field).lower() == found[2].lower()]
 
@@ -155,8 +179,11 @@ def provider(cloud, request, name, action=None):
     if request.method == "POST" and action == "unregister":
         cloud.providers[known] = "Unregistered"
     body = {
-        "id": f"/subscriptions/{cloud.subscription}/providers/{name}", "namespace": name,
-        "registrationPolicy": "RegistrationRequired", "registrationState": cloud.providers[known], "resourceTypes": [],
+        "id": f"/subscriptions/{cloud.subscription}/providers/{name}",
+        "namespace": name,
+        "registrationPolicy": "RegistrationRequired",
+        "registrationState": cloud.providers[known],
+        "resourceTypes": [],
     }
     return Reply(200, body)
 
@@ -164,15 +191,29 @@ def provider(cloud, request, name, action=None):
 def check_registered(cloud, name):
     if cloud.providers.get(name.lower()) in (None, "Registered", "Registering"):
         return
-    message = f"The subscription is not registered to use namespace '{name}'. See https://aka.ms/rps-not-found for how to register subscriptions."
-    raise ArmError(409, "MissingSubscriptionRegistration", message, details=[
-        {"code": "MissingSubscriptionRegistration", "target": name, "message": message}
-    ])
+    message = (
+        f"The subscription is not registered to use namespace '{name}'. See https://aka.ms/rps-not-found for how to"
+        " register subscriptions."
+    )
+    raise ArmError(
+        409,
+        "MissingSubscriptionRegistration",
+        message,
+        details=[{"code": "MissingSubscriptionRegistration", "target": name, "message": message}],
+    )
 
 
 def subscription(cloud):
     return {
-        "id": f"/subscriptions/{cloud.subscription}", "subscriptionId": cloud.subscription, "tenantId": cloud.tenant,
-        "displayName": "Test", "state": "Enabled", "authorizationSource": "RoleBased",
-        "subscriptionPolicies": {"locationPlacementId": "Public_2014-09-01", "quotaId": "PayAsYouGo_2014-09-01", "spendingLimit": "Off"},
+        "id": f"/subscriptions/{cloud.subscription}",
+        "subscriptionId": cloud.subscription,
+        "tenantId": cloud.tenant,
+        "displayName": "Test",
+        "state": "Enabled",
+        "authorizationSource": "RoleBased",
+        "subscriptionPolicies": {
+            "locationPlacementId": "Public_2014-09-01",
+            "quotaId": "PayAsYouGo_2014-09-01",
+            "spendingLimit": "Off",
+        },
     }

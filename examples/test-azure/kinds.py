@@ -30,8 +30,8 @@ def location_of(body, type):
     location = place(location)
     if location not in LOCATIONS:
         message = (
-            f"The provided location '{location}' is not available for resource type '{type}'. List of available regions for "
-            f"the resource type is '{','.join(LOCATIONS)}'."
+            f"The provided location '{location}' is not available for resource type '{type}'. List of available regions"
+            f" for the resource type is '{','.join(LOCATIONS)}'."
         )
         raise ArmError(400, "LocationNotAvailableForResourceType", message)
     return location
@@ -43,11 +43,15 @@ def check_name(type, name):
         return
     if type.lower() == "microsoft.containerinstance/containergroups":
         message = (
-            f"The container group name '{name}' is invalid. It must be no more than 63 characters, contain only lowercase "
-            "letters, numbers and hyphens, and neither begin nor end with a hyphen."
+            f"The container group name '{name}' is invalid. It must be no more than 63 characters, contain only"
+            " lowercase letters, numbers and hyphens, and neither begin nor end with a hyphen."
         )
         raise ArmError(400, "InvalidContainerGroupName", message)
-    message = f"Resource name {name} is invalid. The name can be up to {longest} characters long. It must begin with a word character, and it must end with a word character or with '_'. The name may contain word characters or '.', '-', '_'."
+    message = (
+        f"Resource name {name} is invalid. The name can be up to {longest} characters long. It must begin with a word"
+        " character, and it must end with a word character or with '_'. The name may contain word characters or '.',"
+        " '-', '_'."
+    )
     raise ArmError(400, "InvalidResourceName", message, details=[])
 
 
@@ -76,7 +80,10 @@ def zones_of(body, location, type, name):
         return None
     there = [] if location in UNZONED else ["1", "2", "3"]
     if not set(zones) <= set(there):
-        message = f"The zone(s) '{','.join(zones)}' for resource '{type}/{name}' is not supported. The supported zones for location '{location}' are '{','.join(there)}'"
+        message = (
+            f"The zone(s) '{','.join(zones)}' for resource '{type}/{name}' is not supported. The supported zones for"
+            f" location '{location}' are '{','.join(there)}'"
+        )
         raise ArmError(400, "AvailabilityZoneNotSupported", message)
     return zones
 
@@ -101,8 +108,9 @@ def check_conditions(request, existing):
 def check_place(existing, location, group):
     if existing is not None and existing.location != location:
         message = (
-            f"The resource '{existing.name}' already exists in location '{existing.location}' in resource group '{group}'. A "
-            f"resource with the same name cannot be created in location '{location}'. Please select a new resource name."
+            f"The resource '{existing.name}' already exists in location '{existing.location}' in resource group"
+            f" '{group}'. A resource with the same name cannot be created in location '{location}'. Please select a new"
+            " resource name."
         )
         raise ArmError(409, "InvalidResourceLocation", message)
 
@@ -150,7 +158,9 @@ class Kind:
         return Reply(200, self.show(cloud, self.find(cloud, id), request))
 
     def list(self, cloud, request, group):
-        return page(cloud, request, cloud.listed(cloud.of(self.type, group)), lambda each: self.show(cloud, each, request))
+        return page(
+            cloud, request, cloud.listed(cloud.of(self.type, group)), lambda each: self.show(cloud, each, request)
+        )
 
     def put(self, cloud, request, id):
         raise NotImplementedError

@@ -10,14 +10,9 @@ from kinds import matches
 from settings import IMAGES, MARKETPLACE, NO_IMAGES, SIZES
 
 FORBIDDEN_USERS = (
-    "administrator admin user user1 test user2 test1 user3 admin1 1 123 a actuser adm admin2 aspnet backup console david guest "
-    "john owner root server sql support support_388945a0 sys test2 test3 user4 user5"
+    "administrator admin user user1 test user2 test1 user3 admin1 1 123 a actuser adm admin2 aspnet backup console"
+    " david guest john owner root server sql support support_388945a0 sys test2 test3 user4 user5"
 ).split()
-# Codes that a size named `Test_<code>` is refused with, in the answer or in the operation.
-IN_OPERATION = (
-    "AllocationFailed", "ZonalAllocationFailed", "OverconstrainedAllocationRequest", "OverconstrainedZonalAllocationRequest",
-    "OSProvisioningTimedOut", "InternalExecutionError",
-)
 
 
 def is_windows(image):
@@ -32,31 +27,16 @@ def check_size(properties, location):
         return size
     known = {name.lower(): name for name in SIZES}
     if size.lower() not in known:
-        message = f"The value {size} provided for the VM size is not valid. The valid sizes in the current region are: {','.join(SIZES)}. Find out more on the valid VM sizes in each region at https://aka.ms/azure-regions."
+        message = (
+            f"The value {size} provided for the VM size is not valid. The valid sizes in the current region are:"
+            f" {','.join(SIZES)}. Find out more on the valid VM sizes in each region at https://aka.ms/azure-regions."
+        )
         raise invalid_parameter("vmSize", message)
     return known[size.lower()]
 
 
 def cores(size):
     return SIZES.get(size, 1)
-
-
-def capacity_error(code, size, location, zones, where):
-    """Returns the error for a code that a test or the name of a size asks for."""
-    place = f"location '{location}'" + (f" zone '{zones[0]}'" if zones else "")
-    quota = f"Operation could not be completed as it results in exceeding approved Total Regional Cores quota. Additional details - Deployment Model: Resource Manager, Location: {location}, Current Limit: 10, Current Usage: 8, Additional Required: 4, (Minimum) New Limit Required: 12. Setup Alerts when Quota reaches threshold. Learn more at https://aka.ms/quotamonitoringalerting . Submit a request for Quota increase at https://aka.ms/ProdportalCRP/#blade/Microsoft_Azure_Capacity/UsageAndQuota.ReactView by specifying parameters listed in the 'Details' section for deployment to succeed."
-    known = {
-        "SkuNotAvailable": (409, f"The requested VM size for resource 'Following SKUs have failed for Capacity Restrictions: {size}' is currently not available in {place}. Please try another size or deploy to a different location or different zone. See https://aka.ms/azureskunotavailable for details."),
-        "QuotaExceeded": (409, quota),
-        "OperationNotAllowed": (409, quota),
-        "AllocationFailed": (409, "Allocation failed. We do not have sufficient capacity for the requested VM size in this region. Read more about improving likelihood of allocation success at http://aka.ms/allocation-guidance"),
-        "ZonalAllocationFailed": (409, "Allocation failed. We do not have sufficient capacity for the requested VM size in this zone. Read more about improving likelihood of allocation success at http://aka.ms/allocation-guidance"),
-        "OverconstrainedAllocationRequest": (409, "Allocation failed. VM(s) with the following constraints cannot be allocated, because the condition is too restrictive. Please remove some constraints and try again. Constraints applied are:\n  - Networking Constraints (such as Accelerated Networking or IPv6)\n  - VM Size\n"),
-        "OverconstrainedZonalAllocationRequest": (409, "Allocation failed. VM(s) with the following constraints cannot be allocated, because the condition is too restrictive. Please remove some constraints and try again. Constraints applied are:\n  - Availability Zone\n  - VM Size\n"),
-        "OSProvisioningTimedOut": (409, "OS Provisioning for VM did not finish in the allotted time. The VM may still finish provisioning successfully. Please check provisioning state later."),
-    }
-    status, message = known.get(code, (409, f"The request failed with {code}."))
-    return ArmError(status, code, message, target="vmSize" if where == "answer" and code == "SkuNotAvailable" else None)
 
 
 def check_image(cloud, body, properties):
@@ -79,8 +59,14 @@ def check_image(cloud, body, properties):
     urn = ":".join(str(image[name]) for name in ("publisher", "offer", "sku"))
     if any(matches(pattern, urn) for pattern in MARKETPLACE):
         check_plan(cloud, body, urn)
-    elif not any(matches(pattern, urn) for pattern in (*IMAGES, *cloud.settings["images"])) or any(matches(each, urn) for each in NO_IMAGES):
-        message = f"The platform image '{urn}:{image['version']}' is not available. Verify that all fields in the storage profile are correct. For more details about storage profile information, please refer to https://aka.ms/storageprofile"
+    elif not any(matches(pattern, urn) for pattern in (*IMAGES, *cloud.settings["images"])) or any(
+        matches(each, urn) for each in NO_IMAGES
+    ):
+        message = (
+            f"The platform image '{urn}:{image['version']}' is not available. Verify that all fields in the storage"
+            " profile are correct. For more details about storage profile information, please refer to"
+            " https://aka.ms/storageprofile"
+        )
         raise ArmError(404, "PlatformImageNotFound", message, "imageReference")
     return image, is_windows(image)
 
@@ -89,13 +75,30 @@ def check_plan(cloud, body, urn):
     plan = body.get("plan")
     publisher, offer, sku = urn.split(":")
     if not plan:
-        message = f"Creating a virtual machine from Marketplace image or a custom image sourced from a Marketplace image requires Plan information in the request. VM: '{urn}'."
+        message = (
+            "Creating a virtual machine from Marketplace image or a custom image sourced from a Marketplace image"
+            f" requires Plan information in the request. VM: '{urn}'."
+        )
         raise ArmError(400, "VMMarketplaceInvalidInput", message)
     if (plan.get("publisher"), plan.get("product"), plan.get("name")) != (publisher, offer, sku):
-        raise ArmError(400, "VMMarketplaceInvalidInput", f"The purchase plan information does not match the image '{urn}'.")
+        raise ArmError(
+            400, "VMMarketplaceInvalidInput", f"The purchase plan information does not match the image '{urn}'."
+        )
     if urn not in cloud.settings["accepted_terms"]:
-        inner = {"code": "MarketplacePurchaseEligibilityFailed", "message": f"Marketplace purchase eligibilty check returned errors. See inner errors for details. Legal terms have not been accepted for this item on this subscription: '{cloud.subscription}'. PublisherId: {publisher}, OfferId: {offer}."}
-        raise ArmError(400, "ResourcePurchaseValidationFailed", "User failed validation to purchase resources. See inner errors for details.", details=[inner])
+        inner = {
+            "code": "MarketplacePurchaseEligibilityFailed",
+            "message": (
+                "Marketplace purchase eligibilty check returned errors. See inner errors for details. Legal terms have"
+                f" not been accepted for this item on this subscription: '{cloud.subscription}'. PublisherId:"
+                f" {publisher}, OfferId: {offer}."
+            ),
+        }
+        raise ArmError(
+            400,
+            "ResourcePurchaseValidationFailed",
+            "User failed validation to purchase resources. See inner errors for details.",
+            details=[inner],
+        )
 
 
 def check_profile(properties, image, windows):
@@ -115,16 +118,24 @@ def check_profile(properties, image, windows):
         raise invalid_parameter("adminUsername", "The Admin Username specified is too long.")
     check_custom_data(profile.get("customData"))
     if windows and profile.get("linuxConfiguration"):
-        raise invalid_parameter("linuxConfiguration", "The property 'linuxConfiguration' is not valid because the 'osType' is 'Windows'.")
+        raise invalid_parameter(
+            "linuxConfiguration", "The property 'linuxConfiguration' is not valid because the 'osType' is 'Windows'."
+        )
     check_access(profile, windows)
 
 
 def check_computer_name(name, windows):
     if windows and (len(name) > 15 or name.isdigit() or re.search(r"[^\w-]", name)):
-        message = "Windows computer name cannot be more than 15 characters long, be entirely numeric, or contain the following characters: ` ~ ! @ # $ % ^ & * ( ) = + _ [ ] { } \\ | ; : . ' \" , < > / ?."
+        message = (
+            "Windows computer name cannot be more than 15 characters long, be entirely numeric, or contain the"
+            " following characters: ` ~ ! @ # $ % ^ & * ( ) = + _ [ ] { } \\ | ; : . ' \" , < > / ?."
+        )
         raise invalid_parameter("computerName", message)
     if not windows and (len(name) > 64 or not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", name)):
-        message = "Linux host name cannot exceed 64 characters in length or contain the following characters: ` ~ ! @ # $ % ^ & * ( ) = + _ [ ] { } \\ | ; : ' \" , < > / ?."
+        message = (
+            "Linux host name cannot exceed 64 characters in length or contain the following characters: ` ~ ! @ # $ % ^"
+            " & * ( ) = + _ [ ] { } \\ | ; : ' \" , < > / ?."
+        )
         raise invalid_parameter("computerName", message)
 
 
@@ -136,7 +147,10 @@ def check_custom_data(data):
     except (binascii.Error, ValueError, TypeError):
         length = None
     if length is None or length > 65535:
-        raise invalid_parameter("customData", "Custom data in OSProfile must be in Base64 encoding and with a maximum length of 87380 characters.")
+        raise invalid_parameter(
+            "customData",
+            "Custom data in OSProfile must be in Base64 encoding and with a maximum length of 87380 characters.",
+        )
 
 
 def check_access(profile, windows):
@@ -146,7 +160,12 @@ def check_access(profile, windows):
         shortest, longest = (8, 123) if windows else (6, 72)
         kinds = sum(bool(re.search(pattern, password)) for pattern in (r"[a-z]", r"[A-Z]", r"\d", r"[\W_]"))
         if not shortest <= len(password) <= longest or kinds < 3:
-            message = f"The supplied password must be between {shortest}-{longest} characters long and must satisfy at least 3 of password complexity requirements from the following:\r\n1) Contains an uppercase character\r\n2) Contains a lowercase character\r\n3) Contains a numeric digit\r\n4) Contains a special character\r\n5) Control characters are not allowed"
+            message = (
+                f"The supplied password must be between {shortest}-{longest} characters long and must satisfy at least"
+                " 3 of password complexity requirements from the following:\r\n1) Contains an uppercase"
+                " character\r\n2) Contains a lowercase character\r\n3) Contains a numeric digit\r\n4) Contains a"
+                " special character\r\n5) Control characters are not allowed"
+            )
             raise invalid_parameter("adminPassword", message)
     if windows:
         if password is None:
@@ -155,13 +174,19 @@ def check_access(profile, windows):
     for key in keys:
         wanted = f"/home/{profile['adminUsername']}/.ssh/authorized_keys"
         if key.get("path") != wanted:
-            message = f"Destination path for SSH public keys is currently limited to its default value {wanted}  due to a known issue in Linux provisioning agent."
+            message = (
+                f"Destination path for SSH public keys is currently limited to its default value {wanted}  due to a"
+                " known issue in Linux provisioning agent."
+            )
             raise invalid_parameter("linuxConfiguration.ssh.publicKeys.path", message)
         if not re.match(r"(ssh-rsa|ssh-ed25519|ecdsa-sha2-\S+) [A-Za-z0-9+/=]{16,}", key.get("keyData") or ""):
             message = "The value of parameter linuxConfiguration.ssh.publicKeys.keyData is invalid."
             raise invalid_parameter("linuxConfiguration.ssh.publicKeys.keyData", message)
     if (linux.get("disablePasswordAuthentication") or password is None) and not keys:
-        raise invalid_parameter("linuxConfiguration", "Authentication using either SSH or by user name and password must be enabled in Linux profile.")
+        raise invalid_parameter(
+            "linuxConfiguration",
+            "Authentication using either SSH or by user name and password must be enabled in Linux profile.",
+        )
 
 
 def check_network(properties):
@@ -173,9 +198,16 @@ def check_network(properties):
     if not cards and not configurations:
         raise errors.missing("networkProfile.networkInterfaces")
     if cards and configurations:
-        raise invalid_parameter("networkProfile", "Properties 'networkInterfaces' and 'networkInterfaceConfigurations' cannot be specified together.")
+        raise invalid_parameter(
+            "networkProfile",
+            "Properties 'networkInterfaces' and 'networkInterfaceConfigurations' cannot be specified together.",
+        )
     if configurations and profile.get("networkApiVersion") not in ("2020-11-01", "2022-11-01"):
-        raise invalid_parameter("networkApiVersion", "Parameter 'networkApiVersion' is required with 'networkInterfaceConfigurations'. Its values are 2020-11-01 and 2022-11-01.")
+        raise invalid_parameter(
+            "networkApiVersion",
+            "Parameter 'networkApiVersion' is required with 'networkInterfaceConfigurations'. Its values are 2020-11-01"
+            " and 2022-11-01.",
+        )
     for each in (*cards, *configurations):
         check_option(each.get("properties") or {}, "deleteOption")
     return cards, configurations

@@ -1,8 +1,8 @@
 """Virtual machines: requests to create, change, delete and switch them."""
 
-import copy
 import uuid
 
+import capacity
 import disks
 import errors
 import kinds
@@ -10,31 +10,29 @@ import machine_bodies as bodies
 import members
 import nics
 import operations
-from cloud import Resource
 from errors import ArmError
 from kinds import Kind
+from machine_building import TYPE, at, build, cards_of, instance_view, make_disks
 from nics import INTERFACES
 from web import Reply
 
 # What a later body may not change: the path in the properties, and the name that the refusal has.
 FIXED = (
-    ("storageProfile.imageReference", "imageReference"), ("storageProfile.osDisk.name", "osDisk.name"),
-    ("osProfile.computerName", "osProfile.computerName"), ("osProfile.adminUsername", "osProfile.adminUsername"),
-    ("osProfile.adminPassword", "osProfile.adminPassword"), ("osProfile.customData", "customData"),
-    ("osProfile.linuxConfiguration.ssh", "linuxConfiguration.ssh.publicKeys"), ("priority", "priority"),
+    ("storageProfile.imageReference", "imageReference"),
+    ("storageProfile.osDisk.name", "osDisk.name"),
+    ("osProfile.computerName", "osProfile.computerName"),
+    ("osProfile.adminUsername", "osProfile.adminUsername"),
+    ("osProfile.adminPassword", "osProfile.adminPassword"),
+    ("osProfile.customData", "customData"),
+    ("osProfile.linuxConfiguration.ssh", "linuxConfiguration.ssh.publicKeys"),
+    ("priority", "priority"),
 )
-
-
-def at(value, path):
-    for name in path.split("."):
-        value = (value or {}).get(name)
-    return value
 
 
 class Machines(Kind):
     """Virtual machines."""
 
-    type = "Microsoft.Compute/virtualMachines"
+    type = TYPE
 
     # Reading
 
@@ -69,7 +67,7 @@ class Machines(Kind):
         if existing is not None:
             return self.update(cloud, request, existing, body)
         plan = self.plan(cloud, request, id, body, location)
-        machine = self.build(cloud, id, body, location, plan)
+        machine = build(cloud, id, body, location, plan)
         return self.provision(cloud, request, machine, body, plan, 201)
 
     def plan(self, cloud, request, id, body, location):
@@ -81,7 +79,10 @@ class Machines(Kind):
         cards, configurations = bodies.check_network(properties)
         zones = kinds.zones_of(body, location, self.type, name)
         spot = bodies.check_priority(properties)
-        for disk in ((properties["storageProfile"].get("osDisk") or {}), *(properties["storageProfile"].get("dataDisks") or [])):
+        for disk in (
+            (properties["storageProfile"].get("osDisk") or {}),
+            *(properties["storageProfile"].get("dataDisks") or []),
+        ):
             bodies.check_option(disk, "deleteOption")
         for configuration in configurations:
             nics.check_configuration(cloud, configuration, id)
@@ -91,10 +92,29 @@ class Machines(Kind):
         disk = at(properties, "storageProfile.osDisk.name") or f"{name}_OsDisk_1_{uuid.uuid4().hex}"
         disk_id = f"{id.split('/providers/')[0]}/providers/{disks.DISKS.type}/{disk}"
         if at(properties, "storageProfile.osDisk.createOption") != "Attach" and cloud.get(disk_id, disks.DISKS.type):
-            message = f"Disk {disk} already exists in resource group {id.split('/')[4].upper()}. Only CreateOption.Attach is supported."
-            raise ArmError(409, "ConflictingUserInput", message, f"/subscriptions/{cloud.subscription}/resourceGroups/{id.split('/')[4]}/providers/Microsoft.Compute/disks/{disk}")
-        return {"size": size, "image": image, "windows": windows, "cards": cards, "configurations": configurations, "zones": zones,
-                "spot": spot, "failure": failure, "disk": disk, "disk_id": disk_id, "tags": kinds.tags_of(body)}
+            message = (
+                f"Disk {disk} already exists in resource group {id.split('/')[4].upper()}. Only CreateOption.Attach is"
+                " supported."
+            )
+            raise ArmError(
+                409,
+                "ConflictingUserInput",
+                message,
+                f"/subscriptions/{cloud.subscription}/resourceGroups/{id.split('/')[4]}/providers/Microsoft.Compute/disks/{disk}",
+            )
+        return {
+            "size": size,
+            "image": image,
+            "windows": windows,
+            "cards": cards,
+            "configurations": configurations,
+            "zones": zones,
+            "spot": spot,
+            "failure": failure,
+            "disk": disk,
+            "disk_id": disk_id,
+            "tags": kinds.tags_of(body),
+        }
 
     def check_card(self, cloud, card, id):
         found = cloud.get(card.get("id") or "", INTERFACES.type)
@@ -109,80 +129,19 @@ class Machines(Kind):
 
     def allocate(self, cloud, id, size, location, zones, spot):
         """Refuses what is beyond quota or capacity; returns the failure that the operation is to end with, if any."""
-        limit = cloud.settings["cores"]
-        used = sum(bodies.cores(each.more["size"]) for each in cloud.of(self.type) if each.location == location and each.key != id.lower())
-        if limit is not None and used + bodies.cores(size) > limit:
-            need = bodies.cores(size)
-            message = f"Operation could not be completed as it results in exceeding approved Total Regional Cores quota. Additional details - Deployment Model: Resource Manager, Location: {location}, Current Limit: {limit}, Current Usage: {used}, Additional Required: {need}, (Minimum) New Limit Required: {used + need}. Submit a request for Quota increase at https://aka.ms/ProdportalCRP by specifying parameters listed in the 'Details' section for deployment to succeed."
-            raise ArmError(409, "OperationNotAllowed", message)
-        code = size[5:] if size.lower().startswith("test_") else cloud.capacity_error(self.type, location, size, spot)
+        limit, needed = cloud.settings["cores"], bodies.cores(size)
+        others = [each for each in cloud.of(self.type) if each.location == location and each.key != id.lower()]
+        used = sum(bodies.cores(each.more["size"]) for each in others)
+        if limit is not None and used + needed > limit:
+            raise capacity.beyond_quota("OperationNotAllowed", location, limit, used, needed)
+        asked = size.lower().startswith("test_")
+        code = size[len("test_") :] if asked else cloud.capacity_error(self.type, location, size, spot)
         if code is None:
             return None
-        if code in bodies.IN_OPERATION:
-            return bodies.capacity_error(code, size, location, zones, "operation")
-        raise bodies.capacity_error(code, size, location, zones, "answer")
-
-    def build(self, cloud, id, body, location, plan):
-        """Creates a machine, and the cards that its body describes."""
-        given = copy.deepcopy(kinds.properties_of(body))
-        made = []
-        try:
-            for configuration in plan["configurations"]:
-                made.append((nics.from_configuration(cloud, configuration, id, location, plan["zones"]), configuration))
-        except ArmError:
-            for card, _ in made:
-                INTERFACES.vanish(cloud, card)
-            raise
-        properties = {"vmId": str(uuid.uuid4())} | given
-        properties["hardwareProfile"]["vmSize"] = plan["size"]
-        self.complete_storage(properties, plan)
-        self.complete_profile(properties, plan)
-        cards = [{"id": card.id, "properties": {"primary": at(configuration, "properties.primary") is not False, "deleteOption": at(configuration, "properties.deleteOption") or "Delete"}} for card, configuration in made]
-        properties["networkProfile"] = {"networkInterfaces": cards or copy.deepcopy(plan["cards"])}
-        if plan["spot"]:
-            properties.setdefault("evictionPolicy", "Deallocate")
-        user_data = properties.pop("userData", None)
-        identity = body.get("identity")
-        if identity and "SystemAssigned" in identity.get("type", ""):
-            identity = identity | {"principalId": str(uuid.uuid4()), "tenantId": cloud.tenant}
-        top = {"zones": plan["zones"], "identity": identity, "plan": body.get("plan")}
-        machine = cloud.add(Resource(id, self.type, location, properties, plan["tags"], **top))
-        machine.body = copy.deepcopy(body)
-        machine.more |= {"size": plan["size"], "power": None, "spot": plan["spot"], "user_data": user_data, "windows": plan["windows"]}
-        properties["timeCreated"] = operations.timestamp(cloud.now())
-        for card in self.cards(cloud, machine):
-            card.properties |= {"virtualMachine": {"id": id}, "primary": True, "macAddress": "00-0D-3A-" + "-".join(uuid.uuid4().hex[n : n + 2].upper() for n in (0, 2, 4))}
-        return machine
-
-    def complete_storage(self, properties, plan):
-        storage = properties["storageProfile"]
-        image = storage.get("imageReference")
-        if image and image.get("version") == "latest":
-            image["exactVersion"] = "22.04.202611100"
-        disk = storage.setdefault("osDisk", {"createOption": "FromImage"})
-        disk |= {"osType": "Windows" if plan["windows"] else "Linux", "name": plan["disk"]}
-        disk.setdefault("caching", "ReadWrite")
-        disk.setdefault("managedDisk", {}).setdefault("storageAccountType", "Premium_LRS")
-        disk.setdefault("deleteOption", "Detach")
-        disk.setdefault("diskSizeGB", 127 if plan["windows"] else 30)
-        for number, data in enumerate(storage.setdefault("dataDisks", [])):
-            data.setdefault("name", f"{plan['disk'].split('_OsDisk_')[0]}_disk{number + 2}_{uuid.uuid4().hex}")
-            data.setdefault("deleteOption", "Detach")
-            data.setdefault("managedDisk", {}).setdefault("storageAccountType", "Premium_LRS")
-
-    def complete_profile(self, properties, plan):
-        profile = properties.get("osProfile")
-        if profile is None:
-            return
-        for secret in ("adminPassword", "customData"):
-            profile.pop(secret, None)
-        profile |= {"secrets": [], "allowExtensionOperations": True, "requireGuestProvisionSignal": True}
-        if plan["windows"]:
-            windows = profile.setdefault("windowsConfiguration", {})
-            profile["windowsConfiguration"] = {"provisionVMAgent": True, "enableAutomaticUpdates": True, "patchSettings": {"patchMode": "AutomaticByOS"}} | windows
-        else:
-            linux = profile.setdefault("linuxConfiguration", {})
-            profile["linuxConfiguration"] = {"disablePasswordAuthentication": False, "provisionVMAgent": True, "patchSettings": {"patchMode": "ImageDefault"}} | linux
+        error = capacity.error(code, size, location, zones)
+        if code in capacity.IN_OPERATION:
+            return error
+        raise error
 
     def provision(self, cloud, request, machine, body, plan, status):
         """Starts the operation at whose end the machine runs, or has failed."""
@@ -192,44 +151,27 @@ class Machines(Kind):
 
         def starts():
             if machine.state == "Creating" and plan["failure"] is None:
-                self.make_disks(cloud, machine, plan)
+                make_disks(cloud, machine, plan)
                 machine.more["power"] = "starting"
 
         def done(error):
             if error is None:
-                self.make_disks(cloud, machine, plan)
+                make_disks(cloud, machine, plan)
                 machine.more["power"] = "running"
                 return machine.becomes("Succeeded")
             machine.more["failed"] = error
             machine.more["power"] = None
             until = cloud.now() + cloud.settings["nic_reserved"]
-            for card in self.cards(cloud, machine):
+            for card in cards_of(cloud, machine):
                 card.more["reserved"] = (until, machine.id)
             machine.becomes("Failed")
 
         cloud.later(seconds / 2, starts)
-        operation = operations.start(cloud, request, machine, self.provider, machine.location, done, plan["failure"], seconds)
+        operation = operations.start(
+            cloud, request, machine, self.provider, machine.location, done, plan["failure"], seconds
+        )
         machine.more["operation"] = operation
         return operations.accepted(cloud, request, operation, status, self.show(cloud, machine, None))
-
-    def make_disks(self, cloud, machine, plan):
-        storage = machine.properties["storageProfile"]
-        base = machine.id.split("/providers/")[0] + f"/providers/{disks.DISKS.type}/"
-        for disk in (storage["osDisk"], *storage["dataDisks"]):
-            if "id" in disk["managedDisk"]:
-                continue
-            id = base + disk["name"]
-            disk["managedDisk"]["id"] = id
-            given = {"creationData": {"createOption": disk.get("createOption", "FromImage")}, "diskSizeGB": disk.get("diskSizeGB", 30)}
-            if "osType" in disk:
-                given["osType"] = disk["osType"]
-            sku = {"name": disk["managedDisk"]["storageAccountType"]}
-            # The tags of a machine are not those of its disks.
-            disks.make(cloud, id, machine.location, given, None, sku, plan["zones"], machine.id)
-
-    def cards(self, cloud, machine):
-        found = (cloud.get(card["id"], INTERFACES.type) for card in machine.properties["networkProfile"]["networkInterfaces"])
-        return [card for card in found if card is not None]
 
     def update(self, cloud, request, machine, body):
         if machine.state == "Deleting":
@@ -272,7 +214,14 @@ class Machines(Kind):
                 if own["id"].lower() == (card.get("id") or "").lower():
                     own.setdefault("properties", {}).update(card.get("properties") or {})
         machine.becomes("Updating")
-        operation = operations.start(cloud, request, machine, self.provider, machine.location, lambda error: machine.becomes("Failed" if error else "Succeeded"))
+        operation = operations.start(
+            cloud,
+            request,
+            machine,
+            self.provider,
+            machine.location,
+            lambda error: machine.becomes("Failed" if error else "Succeeded"),
+        )
         return operations.accepted(cloud, request, operation, 200, self.show(cloud, machine, None))
 
     def patch(self, cloud, request, id):
@@ -338,12 +287,21 @@ class Machines(Kind):
         machine = self.find(cloud, id)
         if action == "simulateeviction":
             if not machine.more["spot"]:
-                raise ArmError(409, "OperationNotAllowed", f"Operation 'simulateEviction' is not allowed on VM '{machine.name}' since it is not an Azure Spot Virtual Machine.")
+                raise ArmError(
+                    409,
+                    "OperationNotAllowed",
+                    f"Operation 'simulateEviction' is not allowed on VM '{machine.name}' since it is not an Azure Spot"
+                    " Virtual Machine.",
+                )
             cloud.later(cloud.delay("POST", self.type), lambda: self.evict(cloud, machine))
             return Reply(204)
         between, after = {
-            "start": ("starting", "running"), "restart": ("running", "running"), "redeploy": ("running", "running"),
-            "reapply": (None, None), "poweroff": ("stopping", "stopped"), "deallocate": ("deallocating", "deallocated"),
+            "start": ("starting", "running"),
+            "restart": ("running", "running"),
+            "redeploy": ("running", "running"),
+            "reapply": (None, None),
+            "poweroff": ("stopping", "stopped"),
+            "deallocate": ("deallocating", "deallocated"),
         }.get(action, ("", ""))
         if after == "":
             return super().post(cloud, request, id, action)
@@ -352,9 +310,21 @@ class Machines(Kind):
         if action == "restart" and machine.more["power"] != "running":
             raise ArmError(409, "OperationNotAllowed", f"Cannot restart VM '{machine.name}' since it is not running.")
         if machine.state == "Creating":
-            raise ArmError(409, "Conflict", f"The request failed due to conflict with a concurrent request. To resolve it, please refer to https://aka.ms/activitylog to get more details on the conflicting requests.")
+            raise ArmError(
+                409,
+                "Conflict",
+                "The request failed due to conflict with a concurrent request. To resolve it, please refer to"
+                " https://aka.ms/activitylog to get more details on the conflicting requests.",
+            )
         if action == "start" and machine.more["power"] == "deallocated":
-            failure = self.allocate(cloud, machine.id, machine.more["size"], machine.location, machine.top.get("zones"), machine.more["spot"])
+            failure = self.allocate(
+                cloud,
+                machine.id,
+                machine.more["size"],
+                machine.location,
+                machine.top.get("zones"),
+                machine.more["spot"],
+            )
         else:
             failure = None
         machine.more["power"] = between or machine.more["power"]
@@ -377,26 +347,6 @@ class Machines(Kind):
         if machine.properties.get("evictionPolicy") == "Delete":
             return self.vanish(cloud, machine)
         machine.more["power"] = "deallocated"
-
-
-def instance_view(cloud, machine):
-    """Returns what is known of the machine at this moment."""
-    state, failed = machine.state.lower(), machine.more.get("failed")
-    provisioning = {"code": f"ProvisioningState/{state}", "level": "Info", "displayStatus": "Provisioning " + ("succeeded" if state == "succeeded" else state), "time": operations.timestamp(cloud.now())}
-    if state == "failed" and failed is not None:
-        provisioning |= {"code": f"ProvisioningState/failed/{failed.code}", "level": "Error", "displayStatus": "Provisioning failed", "message": failed.message}
-    statuses = [provisioning]
-    power = machine.more["power"]
-    if power:
-        statuses.append({"code": f"PowerState/{power}", "level": "Info", "displayStatus": f"VM {power}"})
-    view = {"statuses": statuses, "hyperVGeneration": "V2"}
-    disk = machine.properties["storageProfile"]["osDisk"]
-    if "id" in disk["managedDisk"]:
-        view["disks"] = [{"name": disk["name"], "statuses": [{"code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Provisioning succeeded"}]}]
-    if power == "running":
-        view |= {"computerName": (machine.properties.get("osProfile") or {}).get("computerName"), "osName": "ubuntu", "osVersion": "22.04"}
-        view["vmAgent"] = {"vmAgentVersion": "2.11.1.4", "statuses": [{"code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Ready", "message": "Guest Agent is running"}]}
-    return view
 
 
 MACHINES = Machines()

@@ -68,10 +68,10 @@ DEFAULTS = {
 }
 
 LOCATIONS = (
-    "eastus eastus2 westus westus2 westus3 centralus northcentralus southcentralus westcentralus canadacentral brazilsouth "
-    "northeurope westeurope uksouth francecentral germanywestcentral swedencentral norwayeast switzerlandnorth "
-    "polandcentral italynorth uaenorth southafricanorth centralindia southeastasia eastasia japaneast koreacentral "
-    "australiaeast chinaeast2 chinanorth3 usgovvirginia"
+    "eastus eastus2 westus westus2 westus3 centralus northcentralus southcentralus westcentralus canadacentral"
+    " brazilsouth northeurope westeurope uksouth francecentral germanywestcentral swedencentral norwayeast"
+    " switzerlandnorth polandcentral italynorth uaenorth southafricanorth centralindia southeastasia eastasia japaneast"
+    " koreacentral australiaeast chinaeast2 chinanorth3 usgovvirginia"
 ).split()
 
 # Regions without availability zones.
@@ -79,17 +79,45 @@ UNZONED = {"westus", "northcentralus", "westcentralus"}
 
 # Sizes with their cores.
 SIZES = {
-    "Standard_A1_v2": 1, "Standard_A2_v2": 2, "Standard_B1s": 1, "Standard_B1ls": 1, "Standard_B1ms": 1, "Standard_B2s": 2,
-    "Standard_B2ms": 2, "Standard_B2ats_v2": 2, "Standard_B2als_v2": 2, "Standard_B4ms": 4, "Standard_D1_v2": 1,
-    "Standard_D2_v2": 2, "Standard_DS1_v2": 1, "Standard_DS2_v2": 2, "Standard_D2s_v3": 2, "Standard_D4s_v3": 4,
-    "Standard_D2s_v4": 2, "Standard_D2s_v5": 2, "Standard_D4s_v5": 4, "Standard_D8s_v5": 8, "Standard_D2as_v5": 2,
-    "Standard_E2s_v5": 2, "Standard_F2s_v2": 2, "Standard_F4s_v2": 4, "Standard_D2ps_v5": 2, "Standard_NC6s_v3": 6,
+    "Standard_A1_v2": 1,
+    "Standard_A2_v2": 2,
+    "Standard_B1s": 1,
+    "Standard_B1ls": 1,
+    "Standard_B1ms": 1,
+    "Standard_B2s": 2,
+    "Standard_B2ms": 2,
+    "Standard_B2ats_v2": 2,
+    "Standard_B2als_v2": 2,
+    "Standard_B4ms": 4,
+    "Standard_D1_v2": 1,
+    "Standard_D2_v2": 2,
+    "Standard_DS1_v2": 1,
+    "Standard_DS2_v2": 2,
+    "Standard_D2s_v3": 2,
+    "Standard_D4s_v3": 4,
+    "Standard_D2s_v4": 2,
+    "Standard_D2s_v5": 2,
+    "Standard_D4s_v5": 4,
+    "Standard_D8s_v5": 8,
+    "Standard_D2as_v5": 2,
+    "Standard_E2s_v5": 2,
+    "Standard_F2s_v2": 2,
+    "Standard_F4s_v2": 4,
+    "Standard_D2ps_v5": 2,
+    "Standard_NC6s_v3": 6,
 }
 
 # Images: publisher, offer, sku.
 IMAGES = [
-    "canonical:*:*", "debian:debian-*:*", "redhat:rhel*:*", "openlogic:centos*:*", "suse:*:*", "almalinux:*:*",
-    "microsoftcblmariner:*:*", "microsoftwindowsserver:windowsserver:*", "microsoftwindowsdesktop:*:*",
+    "canonical:*:*",
+    "debian:debian-*:*",
+    "redhat:rhel*:*",
+    "openlogic:centos*:*",
+    "suse:*:*",
+    "almalinux:*:*",
+    "microsoftcblmariner:*:*",
+    "microsoftwindowsserver:windowsserver:*",
+    "microsoftwindowsdesktop:*:*",
 ]
 # Offers of the above that do not exist, as users write them.
 NO_IMAGES = ["canonical:ubuntuserver:2*", "canonical:*nosuch*:*", "canonical:*:*nosuch*"]

@@ -75,13 +75,37 @@ class Throttle:
         wait = max(1, int(window.start + seconds - self.cloud.now()) + 1)
         headers = {"Retry-After": str(wait)}
         if name[0].isupper():
-            measured = {"operationGroup": name, "startTime": operations.timestamp(window.start), "endTime": operations.timestamp(window.start + seconds), "allowedRequestCount": limit, "measuredRequestCount": window.count + 1}
+            measured = {
+                "operationGroup": name,
+                "startTime": operations.timestamp(window.start),
+                "endTime": operations.timestamp(window.start + seconds),
+                "allowedRequestCount": limit,
+                "measuredRequestCount": window.count + 1,
+            }
             headers["x-ms-ratelimit-remaining-resource"] = f"Microsoft.Compute/{name};0"
             details = [{"code": "TooManyRequests", "message": json.dumps(measured), "target": name}]
-            message = "The server rejected the request because too many requests have been received for this subscription."
-            return ArmError(429, "OperationNotAllowed", message, details=details, headers=headers, more={"innererror": {"internalErrorCode": "TooManyRequestsReceived"}})
+            message = (
+                "The server rejected the request because too many requests have been received for this subscription."
+            )
+            return ArmError(
+                429,
+                "OperationNotAllowed",
+                message,
+                details=details,
+                headers=headers,
+                more={"innererror": {"internalErrorCode": "TooManyRequestsReceived"}},
+            )
         if name.startswith("subscription"):
             headers[f"x-ms-ratelimit-remaining-{name}"] = "0"
-            message = f"Number of requests for subscription '{self.cloud.subscription}' and operation '{request.method}/{request.type.upper()}' exceeded the backend storage limit. Please try again after '{wait}' seconds."
+            message = (
+                f"Number of requests for subscription '{self.cloud.subscription}' and operation"
+                f" '{request.method}/{request.type.upper()}' exceeded the backend storage limit. Please try again after"
+                f" '{wait}' seconds."
+            )
             return ArmError(429, "SubscriptionRequestsThrottled", message, headers=headers)
-        return ArmError(429, "TooManyRequests", f"The request is being throttled as the limit has been reached for operation type {name}.", headers=headers)
+        return ArmError(
+            429,
+            "TooManyRequests",
+            f"The request is being throttled as the limit has been reached for operation type {name}.",
+            headers=headers,
+        )

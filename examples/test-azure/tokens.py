@@ -16,8 +16,11 @@ CLIENT = "11111111-aaaa-4aaa-8aaa-000000000001"
 SECRET = "test~Secret.of+the/test=Azure"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 AUDIENCES = (
-    "https://management.azure.com", "https://management.core.windows.net", "https://management.chinacloudapi.cn",
-    "https://management.core.chinacloudapi.cn", "https://management.usgovcloudapi.net",
+    "https://management.azure.com",
+    "https://management.core.windows.net",
+    "https://management.chinacloudapi.cn",
+    "https://management.core.chinacloudapi.cn",
+    "https://management.usgovcloudapi.net",
     "https://management.core.usgovcloudapi.net",
 )
 
@@ -33,10 +36,17 @@ class LoginError(Exception):
         now = datetime.datetime.now(datetime.timezone.utc)
         trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
         stamp = now.strftime("%Y-%m-%d %H:%M:%SZ")
-        description = f"AADSTS{self.code}: {self.text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {stamp}"
+        description = (
+            f"AADSTS{self.code}: {self.text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {stamp}"
+        )
         body = {
-            "error": self.error, "error_description": description, "error_codes": [self.code], "timestamp": stamp,
-            "trace_id": trace, "correlation_id": correlation, "error_uri": f"{base}/error?code={self.code}",
+            "error": self.error,
+            "error_description": description,
+            "error_codes": [self.code],
+            "timestamp": stamp,
+            "trace_id": trace,
+            "correlation_id": correlation,
+            "error_uri": f"{base}/error?code={self.code}",
         }
         return Reply(self.status, body)
 
@@ -63,7 +73,9 @@ class Tokens:
         self.clear()
 
     def clear(self):
-        self.applications = {CLIENT: {"secret": SECRET, "expired": [], "issuer": "https://issuer.test", "subject": "occopus"}}
+        self.applications = {
+            CLIENT: {"secret": SECRET, "expired": [], "issuer": "https://issuer.test", "subject": "occopus"}
+        }
         self.given = {}
 
     def expire(self):
@@ -83,14 +95,22 @@ class Tokens:
             raise refuse("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise refuse("AuthenticationFailedInvalidHeader", "Authentication failed. The 'Authorization' header is provided in an invalid format.")
+            raise refuse(
+                "AuthenticationFailedInvalidHeader",
+                "Authentication failed. The 'Authorization' header is provided in an invalid format.",
+            )
         until = self.given.get(token)
         if until is None:
             raise refuse("InvalidAuthenticationToken", "The access token is invalid.")
         now = self.cloud.now()
         if until <= now:
-            moment = lambda at: datetime.datetime.fromtimestamp(at, datetime.timezone.utc).strftime("%m/%d/%Y %I:%M:%S %p")
-            raise refuse("ExpiredAuthenticationToken", f"The access token expiry UTC time '{moment(until)}' is earlier than current UTC time '{moment(now)}'.")
+            moment = lambda at: datetime.datetime.fromtimestamp(at, datetime.timezone.utc).strftime(
+                "%m/%d/%Y %I:%M:%S %p"
+            )
+            raise refuse(
+                "ExpiredAuthenticationToken",
+                f"The access token expiry UTC time '{moment(until)}' is earlier than current UTC time '{moment(now)}'.",
+            )
 
     def answer(self, request):
         """Answers `/TENANT/oauth2/v2.0/token` and the older `/TENANT/oauth2/token`."""
@@ -110,29 +130,40 @@ class Tokens:
             raise LoginError(400, "invalid_request", 900023, text)
         if tenant.lower() != self.cloud.tenant.lower():
             text = (
-                f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the "
-                "correct cloud. Check with your subscription administrator, this may happen if there are no active "
-                "subscriptions for the tenant."
+                f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into"
+                " the correct cloud. Check with your subscription administrator, this may happen if there are no"
+                " active subscriptions for the tenant."
             )
             raise LoginError(400, "invalid_request", 90002, text)
 
     def check_form(self, form, old, base):
         for name in ("grant_type", "client_id", "resource" if old else "scope"):
             if not form.get(name):
-                raise LoginError(400, "invalid_request", 900144, f"The request body must contain the following parameter: '{name}'.")
+                raise LoginError(
+                    400, "invalid_request", 900144, f"The request body must contain the following parameter: '{name}'."
+                )
         if form["grant_type"] != "client_credentials":
-            raise LoginError(400, "unsupported_grant_type", 70003, f"The app requested an unsupported grant type '{form['grant_type']}'.")
+            raise LoginError(
+                400,
+                "unsupported_grant_type",
+                70003,
+                f"The app requested an unsupported grant type '{form['grant_type']}'.",
+            )
         wanted = form["resource"] if old else form["scope"]
         if not old:
             if not wanted.endswith("/.default"):
                 text = (
-                    f"The provided value for scope {wanted} is not valid. Client credential flows must have a scope value with "
-                    "/.default suffixed to the resource identifier (application ID URI)."
+                    f"The provided value for scope {wanted} is not valid. Client credential flows must have a scope"
+                    " value with /.default suffixed to the resource identifier (application ID URI)."
                 )
                 raise LoginError(400, "invalid_scope", 1002012, text)
             wanted = wanted.removesuffix("/.default")
         if wanted.rstrip("/") not in (*AUDIENCES, base):
-            text = f"The resource principal named {wanted} was not found in the tenant named Test. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant."
+            text = (
+                f"The resource principal named {wanted} was not found in the tenant named Test. This can happen if the"
+                " application has not been installed by the administrator of the tenant or consented to by any user in"
+                " the tenant. You might have sent your authentication request to the wrong tenant."
+            )
             raise LoginError(400, "invalid_resource", 500011, text)
 
     def check_client(self, form):
@@ -140,9 +171,9 @@ class Tokens:
         application = self.applications.get(client.lower())
         if application is None:
             text = (
-                f"Application with identifier '{client}' was not found in the directory 'Test'. This can happen if the "
-                "application has not been installed by the administrator of the tenant or consented to by any user in the "
-                "tenant. You may have sent your authentication request to the wrong tenant."
+                f"Application with identifier '{client}' was not found in the directory 'Test'. This can happen if the"
+                " application has not been installed by the administrator of the tenant or consented to by any user in"
+                " the tenant. You may have sent your authentication request to the wrong tenant."
             )
             raise LoginError(400, "unauthorized_client", 700016, text)
         if form.get("client_assertion"):
@@ -152,26 +183,34 @@ class Tokens:
             raise LoginError(401, "invalid_client", 7000218, text)
         if form["client_secret"] in application["expired"]:
             text = (
-                f"The provided client secret keys for app '{client}' are expired. Visit the Azure portal to create new keys for "
-                "your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: "
-                "https://aka.ms/certCreds."
+                f"The provided client secret keys for app '{client}' are expired. Visit the Azure portal to create new"
+                " keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for"
+                " added security: https://aka.ms/certCreds."
             )
             raise LoginError(401, "invalid_client", 7000222, text)
         if form["client_secret"] != application["secret"]:
             text = (
-                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not "
-                f"the client secret ID, for a secret added to app '{client}'."
+                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret"
+                f" value, not the client secret ID, for a secret added to app '{client}'."
             )
             raise LoginError(401, "invalid_client", 7000215, text)
 
     def check_assertion(self, form, application):
         if form.get("client_assertion_type") != ASSERTION_TYPE:
-            raise LoginError(400, "invalid_request", 900144, "The request body must contain the following parameter: 'client_assertion_type'.")
+            raise LoginError(
+                400,
+                "invalid_request",
+                900144,
+                "The request body must contain the following parameter: 'client_assertion_type'.",
+            )
         claims = decoded(form["client_assertion"])
         if claims is None:
             raise LoginError(400, "invalid_request", 50027, "JWT token is invalid or malformed.")
         issuer, subject, audience = claims.get("iss"), claims.get("sub"), claims.get("aud")
-        if (issuer, subject) != (application["issuer"], application["subject"]) or audience != "api://AzureADTokenExchange":
+        if (issuer, subject) != (
+            application["issuer"],
+            application["subject"],
+        ) or audience != "api://AzureADTokenExchange":
             text = (
                 "No matching federated identity record found for presented assertion. Assertion Issuer: "
                 f"'{issuer}'. Assertion Subject: '{subject}'. Assertion Audience: '{audience}'."
@@ -179,17 +218,32 @@ class Tokens:
             raise LoginError(401, "invalid_client", 70021, text)
         now = self.cloud.now()
         if not isinstance(claims.get("exp"), (int, float)) or claims["exp"] <= now:
-            text = f"Client assertion is not within its valid time range. Current time: {now:.0f}, expiry time of assertion {claims.get('exp')}."
+            text = (
+                f"Client assertion is not within its valid time range. Current time: {now:.0f}, expiry time of"
+                f" assertion {claims.get('exp')}."
+            )
             raise LoginError(401, "invalid_client", 700024, text)
 
     def give(self, tenant, form, old):
         seconds = int(self.cloud.settings["token_seconds"])
         now = int(self.cloud.now())
-        claims = {"aud": "https://management.azure.com", "iat": now, "exp": now + seconds, "tid": tenant, "appid": form["client_id"]}
+        claims = {
+            "aud": "https://management.azure.com",
+            "iat": now,
+            "exp": now + seconds,
+            "tid": tenant,
+            "appid": form["client_id"],
+        }
         token = f"{encoded({'typ': 'JWT', 'alg': 'RS256'})}.{encoded(claims)}.{secrets.token_urlsafe(32)}"
         self.given[token] = now + seconds
         if old:
-            lifetime = {"expires_in": str(seconds), "ext_expires_in": str(seconds), "expires_on": str(now + seconds), "not_before": str(now - 300), "resource": form["resource"]}
+            lifetime = {
+                "expires_in": str(seconds),
+                "ext_expires_in": str(seconds),
+                "expires_on": str(now + seconds),
+                "not_before": str(now - 300),
+                "resource": form["resource"],
+            }
         else:
             lifetime = {"expires_in": seconds, "ext_expires_in": seconds}
         return {"token_type": "Bearer", **lifetime, "access_token": token}
@@ -198,8 +252,14 @@ class Tokens:
 def discovery(request):
     """Answers `/TENANT/v2.0/.well-known/openid-configuration`, which Microsoft's libraries ask for."""
     base = f"{request.base}/{request.segments[0]}"
-    return Reply(200, {
-        "token_endpoint": f"{base}/oauth2/v2.0/token", "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
-        "issuer": f"{base}/v2.0", "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
-        "jwks_uri": f"{base}/discovery/v2.0/keys", "tenant_region_scope": "EU",
-    })
+    return Reply(
+        200,
+        {
+            "token_endpoint": f"{base}/oauth2/v2.0/token",
+            "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+            "issuer": f"{base}/v2.0",
+            "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
+            "jwks_uri": f"{base}/discovery/v2.0/keys",
+            "tenant_region_scope": "EU",
+        },
+    )

@@ -43,7 +43,9 @@ class Request:
         except ValueError as error:
             raise invalid_content(str(error).replace("'", '"')) from None
         if not isinstance(body, dict):
-            raise ArmError(400, "InvalidRequestContent", "The request content is not valid and could not be deserialized.")
+            raise ArmError(
+                400, "InvalidRequestContent", "The request content is not valid and could not be deserialized."
+            )
         # What a PUT leaves empty, it leaves out.
         return without_nulls(body) if self.method == "PUT" else body
 
