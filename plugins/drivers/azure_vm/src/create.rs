@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use occopus_azure_arm::{Call, names_missing_reference};
+use occopus_azure_arm::{Call, is_busy, names_missing_reference};
 use occopus_sdk::{Fault, NodeRequest, Observed, Phase, Reaction};
 
 use crate::body::{Placement, body};
@@ -16,6 +16,8 @@ use crate::{Azure, COMPUTE, names};
 
 /// Attempts when something that the machine refers to vanishes: the last machine of the infrastructure went at the same time.
 const MAX_ATTEMPTS: usize = 4;
+/// Pause before a request that met another change of what it refers to.
+const BUSY_PAUSE: Duration = Duration::from_secs(2);
 /// Pauses between two lists, until Azure has found room for a machine or has none. After them, `observe` sees it.
 const PLACEMENT_PAUSES_MS: [u64; 9] = [250, 500, 1000, 1000, 2000, 2000, 3000, 3000, 3000];
 /// Time that is left for the answer to the host.
@@ -48,8 +50,13 @@ impl Azure<'_> {
                 Err(fault) => fault,
                 done => return done,
             };
-            if attempt == MAX_ATTEMPTS || !names_missing_reference(&fault) {
+            if attempt == MAX_ATTEMPTS || !is_busy(&fault) && !names_missing_reference(&fault) {
                 return Err(fault);
+            }
+            attempt += 1;
+            if is_busy(&fault) {
+                self.arm.call().wait(fault.retry_after.unwrap_or(BUSY_PAUSE).min(BUSY_PAUSE));
+                continue;
             }
             if fault.code == "azure.ResourceGroupNotFound" {
                 self.make_group(&request.infrastructure_id)?;
@@ -58,7 +65,6 @@ impl Azure<'_> {
                 return Err(fault);
             }
             self.forget_shared(&request.infrastructure_id, &self.section.public_ports());
-            attempt += 1;
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use occopus_azure_arm::{Call, Ended, ResourceId, is_busy, is_in_use};
+use occopus_sdk::http::Response;
 use occopus_sdk::{Fault, NodeRequest, log};
 use serde::Deserialize;
 use serde_json::json;
@@ -211,23 +212,26 @@ impl Azure<'_> {
             answer => answer?,
         };
         made.any = true;
-        let Some(operation) = self.arm.operation_of(&answer)? else { return self.require_made(path) };
-        match self.arm.wait(&operation, MAKING_MAX)? {
-            Ended::Succeeded => Ok(()),
-            Ended::Failed(error) => Err(self.arm.failure(&error)),
-            Ended::StillRunning => {
-                Err(Fault::retry("azure.network-busy", "Azure is still making the infrastructure's network"))
-            }
-            Ended::Unknown => self.require_made(path),
-        }
+        self.await_made(path, &answer)
     }
 
-    /// Checks that Azure shows the network: an answer alone may be that of something in between.
-    fn require_made(&self, path: &str) -> Result<(), Fault> {
-        let found: Option<Network> = self.arm.read_if_there(&Call::get(path, NETWORK))?;
-        found
-            .map(|_| ())
-            .ok_or_else(|| Fault::retry("azure.network-busy", "Azure does not show the network that it made yet"))
+    /// Waits until Azure has made something shared: what refers to it before is refused.
+    pub(crate) fn await_made(&self, path: &str, answer: &Response) -> Result<(), Fault> {
+        let busy =
+            |what: &str| Fault::retry("azure.network-busy", format!("Azure {what} of the infrastructure's network"));
+        let ended =
+            self.arm.operation_of(answer)?.map(|operation| self.arm.wait(&operation, MAKING_MAX)).transpose()?;
+        match ended {
+            Some(Ended::Succeeded) => Ok(()),
+            Some(Ended::Failed(error)) => Err(self.arm.failure(&error)),
+            Some(Ended::StillRunning) => Err(busy("is still making a part")),
+            // An answer alone may be that of something in between.
+            None | Some(Ended::Unknown) => {
+                let found: Option<serde_json::Value> = self.arm.read_if_there(&Call::get(path, NETWORK))?;
+                let is_it = found.is_some_and(|found| found.get("id").is_some_and(serde_json::Value::is_string));
+                if is_it { Ok(()) } else { Err(busy("does not show a part")) }
+            }
+        }
     }
 
     /// Makes the resource group. Its tag says that it is ours.
@@ -243,8 +247,8 @@ impl Azure<'_> {
         let begun = now();
         loop {
             self.arm.cache().put(&self.shared_key(name), b"", Duration::ZERO);
-            match self.arm.remove(&Call::delete(&path, NETWORK)) {
-                Ok(_) => return Ok(true),
+            match self.remove_and_wait(&path) {
+                Ok(()) => return Ok(true),
                 Err(fault) if is_in_use(&fault) => {
                     if self.is_used(&path)? {
                         return Ok(false);
@@ -261,6 +265,16 @@ impl Azure<'_> {
             }
             call.progress("waiting until the network is free", None);
             call.wait(BUSY_PAUSE);
+        }
+    }
+
+    /// Deletes something of a network, and waits for a while until it is gone.
+    pub(crate) fn remove_and_wait(&self, path: &str) -> Result<(), Fault> {
+        let Some(answer) = self.arm.remove(&Call::delete(path, NETWORK))? else { return Ok(()) };
+        match self.arm.operation_of(&answer)?.map(|operation| self.arm.wait(&operation, MAKING_MAX)).transpose()? {
+            Some(Ended::Failed(error)) => Err(self.arm.failure(&error)),
+            // Azure has accepted it.
+            None | Some(Ended::Succeeded | Ended::StillRunning | Ended::Unknown) => Ok(()),
         }
     }
 

@@ -76,7 +76,7 @@ impl Azure<'_> {
                 "properties": {"securityRules": rules(&ports)},
             });
             let call = Call::put(&path, NETWORK, body);
-            match self.arm.send(&call) {
+            let answer = match self.arm.send(&call) {
                 Err(fault) if fault.code == "azure.ResourceGroupNotFound" => {
                     self.make_group(&request.infrastructure_id)?;
                     self.arm.send(&call)?
@@ -84,10 +84,7 @@ impl Azure<'_> {
                 answer => answer?,
             };
             made.any = true;
-            let found: Option<Rules> = self.arm.read_if_there(&Call::get(&path, NETWORK))?;
-            found.map(|_| path.clone()).ok_or_else(|| {
-                Fault::retry("azure.rules-busy", "Azure does not show the network security group that it made yet")
-            })
+            self.await_made(&path, &answer).map(|()| path.clone())
         };
         self.known(&name, make).map(Some)
     }
@@ -105,8 +102,8 @@ impl Azure<'_> {
     /// Removes the rules of an infrastructure that no machine has any more.
     pub(crate) fn remove_rules(&self, group: &str, infrastructure: &str) -> Result<(), Fault> {
         for rules in self.list_rules(group, Some(infrastructure))?.iter().filter(|rules| rules.is_unused()) {
-            match self.arm.remove(&Call::delete(&self.arm.in_group(group, RULES, &rules.name), NETWORK)) {
-                Ok(_) => {}
+            match self.remove_and_wait(&self.arm.in_group(group, RULES, &rules.name)) {
+                Ok(()) => {}
                 // A machine that is being made has them.
                 Err(fault) if is_in_use(&fault) || is_busy(&fault) => {}
                 Err(fault) => return Err(fault),
