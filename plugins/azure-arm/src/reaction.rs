@@ -38,6 +38,7 @@ pub enum Subject {
     Identity,
     Tags,
     Ports,
+    OperatingSystem,
     Gpu,
     Registry,
 }
@@ -276,6 +277,44 @@ const TABLE: &[Row] = &[
         Subject::None,
         "Register the provider once: `az provider register --namespace ...`, with the namespace in Azure's words.",
     ),
+    // Container groups.
+    row(
+        &["MissingIpAddressPorts", "NotExposedPort", "DuplicateContainerPorts", "InvalidPort*"],
+        &[],
+        Reaction::GiveUp,
+        Subject::Ports,
+        "Azure does not take these ports",
+    ),
+    row(
+        &["SpotPriority*", "PriorityNotSpecified"],
+        &[],
+        Reaction::GiveUp,
+        Subject::Priority,
+        "Azure does not give this to Spot groups",
+    ),
+    row(
+        &["InvalidOsType", "UnsupportedWindowsVersion"],
+        &[],
+        Reaction::GiveUp,
+        Subject::OperatingSystem,
+        "Azure does not run this operating system here",
+    ),
+    row(&["SubnetNotFound"], &[], Reaction::GiveUp, Subject::Subnet, "no such subnet here"),
+    row(
+        &["SubnetMissingRequiredDelegation"],
+        &[],
+        Reaction::GiveUp,
+        Subject::Subnet,
+        "delegate this subnet to Microsoft.ContainerInstance/containerGroups",
+    ),
+    row(
+        &["ResourceRequestsNotSpecified", "InvalidResourceRequests"],
+        &[],
+        Reaction::GiveUp,
+        Subject::Size,
+        "Azure does not take this size",
+    ),
+    row(&["InvalidImageRegistryCredential*"], &[], Reaction::GiveUp, Subject::Registry, "Azure does not take this"),
     // Clashes with what exists.
     row(&["PropertyChangeNotAllowed"], &[], Reaction::Conflict, Subject::None, "It exists with other properties."),
     row(
