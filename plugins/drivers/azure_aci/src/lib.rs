@@ -1,0 +1,190 @@
+//! The `azure_aci` driver: a node is a container group of Azure Container Instances, with one container.
+//!
+//! - The group's name is made of the instance's id, so that a request that is repeated makes no second group. Tags say whose it
+//!   is; a group of that name without our tags is not touched.
+//! - A group is gone only when Azure says so of the group, or of the resource group, in the subscription that its handle
+//!   names.
+//! - Private groups of one infrastructure share a subnet, which goes with the last of them (`network`).
+//! - Lists do not say whether a group runs: see `observe` for what is read beside them, and `state` for what follows.
+
+mod addresses;
+mod arm;
+mod body;
+mod check;
+mod create;
+mod credentials;
+mod group;
+mod handle;
+mod names;
+mod network;
+mod observe;
+mod output;
+mod ports;
+mod section;
+mod settings;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use occopus_azure_arm::{Arm, Call, Purpose};
+use occopus_sdk::{
+    About, Detail, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Owned, Page, Phase, Reaction, Scope,
+};
+use serde_json::Value;
+
+pub use credentials::Credentials;
+use handle::Reference;
+pub use section::Section;
+
+/// Pauses of a search between answers that there is no group.
+const SEARCH_PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_millis(1500), Duration::from_secs(3)];
+
+/// The driver.
+pub struct AzureAci;
+
+impl Driver for AzureAci {
+    type Section = Section;
+    type Credentials = Credentials;
+
+    const ABOUT: About = About {
+        name: "azure_aci",
+        version: env!("CARGO_PKG_VERSION"),
+        keyword: "azure_aci",
+        summary: "Container groups of Azure Container Instances",
+        ..About::DRIVER
+    };
+
+    fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
+        create::create(request)
+    }
+
+    fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
+        find(scope, instance_id).map_err(not_an_absence)
+    }
+
+    fn observe(scope: &Scope<Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
+        if handles.is_empty() {
+            return Ok(Vec::new());
+        }
+        arm::log_in(scope, Purpose::Existing).and_then(|arm| observe::observe(&arm, handles)).map_err(not_an_absence)
+    }
+
+    fn destroy(scope: &Scope<Section>, handle: &Handle) -> Result<(), Fault> {
+        let reference = Reference::of(handle);
+        arm::log_in(scope, Purpose::Existing).and_then(|arm| destroy(&arm, &reference)).map_err(not_an_absence)
+    }
+
+    fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
+        check::check(request)
+    }
+
+    fn tail(scope: &Scope<Section>, handle: &Handle, lines: u32) -> Result<String, Fault> {
+        output::tail(&arm::log_in(scope, Purpose::Existing)?, &Reference::of(handle), lines)
+    }
+}
+
+impl Inventory for AzureAci {
+    fn list_owned(scope: &Scope<Section>, cursor: Option<&str>) -> Result<Page, Fault> {
+        arm::log_in(scope, Purpose::Existing)
+            .and_then(|arm| list_owned(&arm, &scope.section, cursor))
+            .map_err(not_an_absence)
+    }
+}
+
+/// Returns the reference to a group in the resource group of a section, by its name.
+fn reference(arm: &Arm<'_>, section: &Section, name: String) -> Reference {
+    let (subscription, group) = (arm.subscription().to_owned(), section.resource_group.trim().to_owned());
+    Reference { name, subscription, group, ..Reference::default() }
+}
+
+fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
+    let arm = arm::log_in(scope, Purpose::Existing)?;
+    let wanted = reference(&arm, &scope.section, names::group_name(instance_id)?);
+    if let Some(group) = search(&arm, &wanted)? {
+        if group.tag(group::INSTANCE_TAG) != Some(instance_id) {
+            let message = format!("there is a container group {} that is not ours", wanted.name);
+            return Err(Fault::conflict("azure.not-ours", message));
+        }
+        let found = Reference::to(&group, &wanted.subscription, &wanted.group);
+        return Ok(Some(group.observed(&found)));
+    }
+    // A creation may have died between the network and the group.
+    if scope.section.may_have_own_network() {
+        for (_, _, left) in network::abandoned(&arm, &wanted)?.iter().filter(|(instance, ..)| instance == instance_id) {
+            network::release(&arm, left)?;
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a group, again and again for a while: a request may be on its way, and Azure may show late what it has made.
+fn search(arm: &Arm<'_>, wanted: &Reference) -> Result<Option<group::Group>, Fault> {
+    for pause in SEARCH_PAUSES {
+        match arm::read_group(arm, wanted) {
+            Ok(None) => {}
+            Err(fault) if fault.reaction == Reaction::Retry => {}
+            found_or_error => return found_or_error,
+        }
+        arm.call().wait(pause);
+    }
+    arm::read_group(arm, wanted)
+}
+
+/// Removes a group, and the network with the last group in it.
+fn destroy(arm: &Arm<'_>, reference: &Reference) -> Result<(), Fault> {
+    match arm.remove(&Call::delete(&reference.path(), arm::API_VERSION)) {
+        // Azure deletes it, or does not have it.
+        Ok(Some(_)) => arm::remember_deletion(arm, reference),
+        Ok(None) => require_gone(arm, reference)?,
+        Err(fault) => return Err(fault),
+    }
+    network::release(arm, reference)
+}
+
+/// Checks that a group is gone that a deletion did not find: the answer names neither the group nor the subscription.
+fn require_gone(arm: &Arm<'_>, reference: &Reference) -> Result<(), Fault> {
+    match arm::read_group(arm, reference)? {
+        Some(group) if !group.is_going() => {
+            let message =
+                format!("the container group {} was to be deleted, and Azure shows it as it was", reference.name);
+            Err(Fault::retry("azure.not-deleted", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn list_owned(arm: &Arm<'_>, section: &Section, cursor: Option<&str>) -> Result<Page, Fault> {
+    let place = reference(arm, section, String::new());
+    let call = match cursor {
+        Some(next) => Call::follow(next),
+        None => Call::get(&place.list_path(), arm::API_VERSION),
+    };
+    let page = match arm.page::<Value>(&call) {
+        Err(fault) if fault.reaction == Reaction::NotFound => {
+            arm::require_absence(fault, &place)?;
+            return Ok(Page::default());
+        }
+        page => page?,
+    };
+    let owned = |group: &group::Group| group.owned(&Reference::to(group, &place.subscription, &place.group));
+    let mut machines: Vec<Owned> =
+        arm::readable(page.items).iter().filter(|group| !group.is_going()).filter_map(owned).collect();
+    if page.next.is_none() && section.may_have_own_network() {
+        for (instance_id, infrastructure_id, left) in network::abandoned(arm, &place)? {
+            let observed = Observed::new(left.handle(), Phase::Stopped)
+                .because("only the network of the container group is there");
+            machines.push(Owned { instance_id, infrastructure_id, observed });
+        }
+    }
+    Ok(Page { machines, cursor: page.next })
+}
+
+/// Replaces `not-found`: a resource group or a network that does not exist must not be taken for a container group that is
+/// gone.
+fn not_an_absence(fault: Fault) -> Fault {
+    if fault.reaction == Reaction::NotFound { Fault { reaction: Reaction::Retry, ..fault } } else { fault }
+}
+
+occopus_sdk::export_driver!(AzureAci, inventory);

@@ -1,0 +1,165 @@
+//! Observation of many container groups.
+//!
+//! Lists leave out the instance views, and with them whether a group still runs. A few groups are read one by one. Many are
+//! listed by the page, and of these only some are read, those first of which least is known:
+//!
+//! - groups whose last operation did not succeed, and groups that did not run when they were read last: their views have the
+//!   reason;
+//! - groups that were not read for [`VIEW_INTERVAL`], the oldest first, up to [`MAX_VIEWS`] in one call.
+//!
+//! The others are as the list has them: their last operation succeeded, and they ran within the time that it takes to read all.
+//! When Azure throttles, or says that few requests are left, no more groups are read in this call.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use occopus_azure_arm::{Arm, Call};
+use occopus_sdk::http::Response;
+use occopus_sdk::{Fault, Handle, Observed, Phase, Reaction};
+
+use crate::group::Group;
+use crate::handle::Reference;
+use crate::{arm, handle, state};
+
+/// Maximum number of groups that are read one by one, without a list.
+const MAX_WITHOUT_LIST: usize = 4;
+/// Maximum number of listed groups that are read in one call.
+const MAX_VIEWS: usize = 50;
+/// Time for which a group that ran is not read again.
+const VIEW_INTERVAL: Duration = Duration::from_secs(60);
+/// Number of reads that are left for others.
+const MIN_READS_LEFT: u64 = 100;
+/// Time that is left for the answer to the host, and for what the list lacks.
+const ANSWER_MARGIN: Duration = Duration::from_secs(10);
+
+/// What is known of a group: none if Azure says that it does not exist.
+type Known = Result<Option<Group>, Fault>;
+
+/// Observes groups by their handles.
+pub(crate) fn observe(arm: &Arm<'_>, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
+    let references: Vec<Reference> = handles.iter().map(Reference::of).collect();
+    let mut known: HashMap<String, Known> = HashMap::with_capacity(references.len());
+    let mut by_list: BTreeMap<String, Vec<&Reference>> = BTreeMap::new();
+    for reference in &references {
+        let same = by_list.entry(reference.list_path()).or_default();
+        if !same.contains(&reference) {
+            same.push(reference);
+        }
+    }
+    for same in by_list.values() {
+        observe_some(arm, same, &mut known)?;
+    }
+    // If nothing is known of any of them, the call fails.
+    if known.values().all(Result::is_err)
+        && let Some((_, Err(fault))) = known.drain().next()
+    {
+        return Err(fault);
+    }
+    let of = |(reference, handle): (&Reference, &Handle)| match known.get(&reference.path()) {
+        Some(Ok(Some(group))) => Observed { handle: handle.clone(), ..group.observed(reference) },
+        Some(Ok(None)) => Observed::new(handle.clone(), Phase::Gone),
+        Some(Err(fault)) => Observed::new(handle.clone(), Phase::Unknown).because(fault.message.clone()),
+        None => Observed::new(handle.clone(), Phase::Unknown),
+    };
+    Ok(references.iter().zip(handles).map(of).collect())
+}
+
+/// Observes groups of one resource group.
+fn observe_some(arm: &Arm<'_>, references: &[&Reference], known: &mut HashMap<String, Known>) -> Result<(), Fault> {
+    let Some(first) = references.first() else { return Ok(()) };
+    let mut listed = HashMap::new();
+    if references.len() > MAX_WITHOUT_LIST {
+        let groups = arm::list_groups(arm, first)?.unwrap_or_default();
+        listed.extend(groups.into_iter().map(|group| (group.name.to_ascii_lowercase(), group)));
+        read_views(arm, references, &mut listed);
+    }
+    for reference in references {
+        let group = match listed.remove(&reference.name.to_ascii_lowercase()) {
+            Some(group) => Ok(Some(group)),
+            // A list may lack it.
+            None => arm::read_group(arm, reference),
+        };
+        match group {
+            // The next ones would be refused, too.
+            Err(fault) if fault.reaction == Reaction::Denied && references.len() > MAX_WITHOUT_LIST => {
+                return Err(fault);
+            }
+            group => drop(known.insert(reference.path(), group)),
+        }
+    }
+    Ok(())
+}
+
+/// Replaces listed groups by what Azure says of each, where it is worth a request.
+fn read_views(arm: &Arm<'_>, references: &[&Reference], listed: &mut HashMap<String, Group>) {
+    let Some(first) = references.first() else { return };
+    let key = format!("aci views\n{}", first.list_path());
+    let now = handle::now();
+    let mut views = Views::load(arm.cache().get(&key));
+    let mut worth: Vec<(u64, &Reference)> = references
+        .iter()
+        .filter_map(|reference| {
+            let group = listed.get(&reference.name.to_ascii_lowercase())?;
+            let since = if has_succeeded(group) { views.read_at(&reference.name) } else { 0 };
+            (now.saturating_sub(since) >= VIEW_INTERVAL.as_secs()).then_some((since, *reference))
+        })
+        .collect();
+    worth.sort_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
+    for (_, reference) in worth.into_iter().take(MAX_VIEWS) {
+        if arm.call().cancelled() || arm.call().remaining() < ANSWER_MARGIN {
+            break;
+        }
+        let Ok(response) = arm.send(&Call::get(&reference.path(), arm::API_VERSION)) else { break };
+        let Ok(group) = response.json::<Group>() else { break };
+        if !reference.is_id(&group.id) {
+            break;
+        }
+        views.note(&reference.name, (state::judge(&group).phase == Phase::Running).then_some(now));
+        listed.insert(reference.name.to_ascii_lowercase(), group);
+        if reads_left(&response).is_some_and(|left| left < MIN_READS_LEFT) {
+            break;
+        }
+    }
+    views.retain(listed);
+    arm.cache().put(&key, &views.to_bytes(), Duration::from_secs(3600));
+}
+
+fn has_succeeded(group: &Group) -> bool {
+    group.properties.provisioning_state.as_deref().is_some_and(|state| state.eq_ignore_ascii_case("succeeded"))
+}
+
+/// Returns the number of reads that are left for now, if Azure says so.
+fn reads_left(response: &Response) -> Option<u64> {
+    response.header("x-ms-ratelimit-remaining-subscription-reads")?.trim().parse().ok()
+}
+
+/// Times at which groups were read and ran, in seconds since 1970. It is kept in the host's cache: without it, groups are
+/// read earlier than they need be.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Views(BTreeMap<String, u64>);
+
+impl Views {
+    fn load(kept: Option<Vec<u8>>) -> Self {
+        Self(kept.and_then(|kept| serde_json::from_slice(&kept).ok()).unwrap_or_default())
+    }
+
+    fn read_at(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+
+    fn note(&mut self, name: &str, at: Option<u64>) {
+        match at {
+            Some(at) => drop(self.0.insert(name.to_owned(), at)),
+            None => drop(self.0.remove(name)),
+        }
+    }
+
+    /// Forgets groups that are no longer listed.
+    fn retain(&mut self, listed: &HashMap<String, Group>) {
+        self.0.retain(|name, _| listed.contains_key(name));
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.0).unwrap_or_default()
+    }
+}
