@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use occopus_azure_arm::{Arm, Call, Effect, Purpose, Subject};
 use occopus_sdk::{Fault, Reaction, Scope};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::group::Group;
 use crate::handle::Reference;
@@ -12,7 +12,8 @@ use crate::section::Section;
 
 /// Version of the interface of container groups: that of Microsoft's own SDK.
 pub(crate) const API_VERSION: &str = "2023-05-01";
-const GROUPS_API_VERSION: &str = "2021-04-01";
+/// Code of the fault of a group that Azure may not show yet.
+pub(crate) const TOO_YOUNG_CODE: &str = "azure.too-young";
 /// Time for which a deletion is remembered: until the group is old enough to be seen.
 const DELETION_KEPT_FOR: Duration = Duration::from_secs(60);
 
@@ -62,17 +63,24 @@ pub(crate) fn read_group(arm: &Arm<'_>, reference: &Reference) -> Result<Option<
 /// # Errors
 /// `retry` if it may be there all the same.
 fn require_age(arm: &Arm<'_>, reference: &Reference) -> Result<(), Fault> {
-    if !reference.is_young() || arm.cache().get(&deletion_key(reference)).is_some() {
+    let rest = time_to_proof(arm, reference);
+    if rest.is_zero() {
         return Ok(());
     }
     let message =
         format!("Azure does not show the container group {} yet, which was made a moment ago", reference.name);
-    Err(Fault::retry("azure.too-young", message))
+    Err(Fault::retry(TOO_YOUNG_CODE, message).retry_after(rest))
+}
+
+/// Returns the time until which nothing follows from Azure's not showing a group.
+pub(crate) fn time_to_proof(arm: &Arm<'_>, reference: &Reference) -> Duration {
+    let is_deleted = arm.cache().get(&deletion_key(reference)).is_some();
+    if is_deleted { Duration::ZERO } else { reference.time_to_visibility() }
 }
 
 /// Remembers that Azure has taken the deletion of a group.
 pub(crate) fn remember_deletion(arm: &Arm<'_>, reference: &Reference) {
-    if reference.is_young() {
+    if !reference.time_to_visibility().is_zero() {
         arm.cache().put(&deletion_key(reference), b"deleted", DELETION_KEPT_FOR);
     }
 }
@@ -106,24 +114,6 @@ pub(crate) fn list_groups(arm: &Arm<'_>, reference: &Reference) -> Result<Option
 
 pub(crate) fn readable(entries: Vec<Value>) -> Vec<Group> {
     entries.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect()
-}
-
-/// Makes something in the resource group, which is made first if Azure says that it does not exist. A resource group that
-/// exists is not touched.
-pub(crate) fn in_resource_group<T>(
-    arm: &Arm<'_>,
-    reference: &Reference,
-    location: &str,
-    make: impl Fn() -> Result<T, Fault>,
-) -> Result<T, Fault> {
-    match make() {
-        Err(fault) if fault.code == "azure.ResourceGroupNotFound" => {
-            let body = json!({"location": location});
-            arm.send(&Call::put(&reference.group_path(), GROUPS_API_VERSION, body))?;
-            make()
-        }
-        made => made,
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::group::{Group, INSTANCE_TAG};
 use crate::handle::Reference;
 use crate::section::Section;
 use crate::settings::Settings;
-use crate::{arm, body, names, network};
+use crate::{arm, body, names, network, resource_group};
 
 pub(crate) fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
     let settings = Settings::read_or_fault(&request.scope.section)?;
@@ -20,6 +20,7 @@ pub(crate) fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> 
         name,
         subscription: arm.subscription().to_owned(),
         group: settings.resource_group.clone(),
+        infrastructure: request.infrastructure_id.clone(),
         made: None,
         network: network::own_network(request, &settings),
     };
@@ -70,7 +71,7 @@ fn is_without_subnet(fault: &Fault) -> bool {
 
 fn send(arm: &Arm<'_>, settings: &Settings, reference: &Reference, body: &Value) -> Result<Group, Fault> {
     let call = Call::put(&reference.path(), arm::API_VERSION, body.clone()).may_have_effect();
-    let group = arm::in_resource_group(arm, reference, &settings.location, || arm.read::<Group>(&call))?;
+    let group = resource_group::with(arm, reference, &settings.location, || arm.read::<Group>(&call))?;
     if reference.is_id(&group.id) {
         return Ok(group);
     }

@@ -6,23 +6,25 @@ use occopus_azure_arm::ResourceId;
 use occopus_sdk::Handle;
 use occopus_sdk::http::encoded;
 
-use crate::group::{Group, MADE_TAG};
+use crate::group::{Group, INFRASTRUCTURE_TAG, MADE_TAG};
 use crate::network;
 
 /// Version of the format of [`Reference`].
 pub(crate) const HANDLE_VERSION: u32 = 1;
 pub(crate) const GROUP_TYPE: &str = "Microsoft.ContainerInstance/containerGroups";
 /// Time from the request on within which Azure may not show a group yet.
-const VISIBILITY_DELAY: Duration = Duration::from_secs(30);
+const VISIBILITY_DELAY: Duration = Duration::from_secs(10);
 
-/// Content of a handle: `NAME subscription=ID group=NAME made=SECONDS network=VNET/SUBNET`, all values percent-encoded. The
-/// network is there if it was made for the infrastructure.
+/// Content of a handle: `NAME subscription=ID group=NAME infrastructure=ID made=SECONDS network=VNET/SUBNET`, all values
+/// percent-encoded. The network is there if it was made for the infrastructure.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reference {
     pub(crate) name: String,
     pub(crate) subscription: String,
     /// Resource group.
     pub(crate) group: String,
+    /// Infrastructure that it belongs to.
+    pub(crate) infrastructure: String,
     /// Time of the request that made it, in seconds since 1970, from its tag.
     pub(crate) made: Option<u64>,
     /// Virtual network and subnet, of which at least the subnet was made by Occopus.
@@ -36,6 +38,7 @@ impl Reference {
             name: group.name.to_ascii_lowercase(),
             subscription: subscription.to_owned(),
             group: resource_group.to_owned(),
+            infrastructure: group.tag(INFRASTRUCTURE_TAG).unwrap_or_default().to_owned(),
             made: group.tag(MADE_TAG).and_then(|made| made.parse().ok()),
             network: group.subnet_id().and_then(network::own_names),
         }
@@ -49,6 +52,7 @@ impl Reference {
             match name {
                 "subscription" => reference.subscription = decoded(value),
                 "group" => reference.group = decoded(value),
+                "infrastructure" => reference.infrastructure = decoded(value),
                 "made" => reference.made = value.parse().ok(),
                 "network" => {
                     reference.network = value.split_once('/').map(|(vnet, subnet)| (decoded(vnet), decoded(subnet)));
@@ -60,8 +64,11 @@ impl Reference {
     }
 
     pub(crate) fn handle(&self) -> Handle {
-        let Self { name, subscription, group, made, network } = self;
+        let Self { name, subscription, group, infrastructure, made, network } = self;
         let mut data = format!("{} subscription={} group={}", encoded(name), encoded(subscription), encoded(group));
+        if !infrastructure.is_empty() {
+            data.push_str(&format!(" infrastructure={}", encoded(infrastructure)));
+        }
         if let Some(made) = made {
             data.push_str(&format!(" made={made}"));
         }
@@ -86,9 +93,11 @@ impl Reference {
         format!("{}/{}", self.list_path(), encoded(&self.name))
     }
 
-    /// Returns true if the group is so young that Azure may not show it yet.
-    pub(crate) fn is_young(&self) -> bool {
-        self.made.is_some_and(|made| now() < made.saturating_add(VISIBILITY_DELAY.as_secs()))
+    /// Returns the time for which Azure may not show the group yet; zero for one that is old enough.
+    pub(crate) fn time_to_visibility(&self) -> Duration {
+        // A clock that was set back makes nothing young.
+        let age = self.made.and_then(|made| now().checked_sub(made)).map_or(VISIBILITY_DELAY, Duration::from_secs);
+        VISIBILITY_DELAY.saturating_sub(age)
     }
 
     /// Returns true if an id is that of this group.
@@ -144,10 +153,11 @@ mod tests {
         assert_eq!(Reference::of(&handle), reference);
         reference.network = Some(("v".to_owned(), "s".to_owned()));
         reference.made = Some(now());
+        reference.infrastructure = "my infra".to_owned();
         assert_eq!(Reference::of(&reference.handle()), reference);
-        assert!(reference.is_young());
+        assert!(!reference.time_to_visibility().is_zero());
         reference.made = Some(now() - VISIBILITY_DELAY.as_secs());
-        assert!(!reference.is_young());
+        assert!(reference.time_to_visibility().is_zero());
         assert!(reference.is_id(&reference.path().to_uppercase().replace("MY%20GROUP%20%28%C3%A4%29", "MY GROUP (ä)")));
         assert!(!reference.is_id("/subscriptions/s-1/resourceGroups/other/providers/x/y/occopus-1"));
     }

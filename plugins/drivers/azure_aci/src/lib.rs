@@ -20,6 +20,7 @@ mod network;
 mod observe;
 mod output;
 mod ports;
+mod resource_group;
 mod section;
 mod settings;
 mod state;
@@ -41,6 +42,9 @@ pub use section::Section;
 /// Pauses of a search between answers that there is no group.
 const SEARCH_PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_millis(1500), Duration::from_secs(3)];
 
+/// Time that is left for the answer to the host when a wait ends.
+const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+
 /// The driver.
 pub struct AzureAci;
 
@@ -53,6 +57,12 @@ impl Driver for AzureAci {
         version: env!("CARGO_PKG_VERSION"),
         keyword: "azure_aci",
         summary: "Container groups of Azure Container Instances",
+        network: &[
+            "endpoint",
+            "login.microsoftonline.com:443",
+            "login.chinacloudapi.cn:443",
+            "login.microsoftonline.us:443",
+        ],
         ..About::DRIVER
     };
 
@@ -73,7 +83,9 @@ impl Driver for AzureAci {
 
     fn destroy(scope: &Scope<Section>, handle: &Handle) -> Result<(), Fault> {
         let reference = Reference::of(handle);
-        arm::log_in(scope, Purpose::Existing).and_then(|arm| destroy(&arm, &reference)).map_err(not_an_absence)
+        arm::log_in(scope, Purpose::Existing)
+            .and_then(|arm| destroy(&arm, &scope.section, &reference))
+            .map_err(not_an_absence)
     }
 
     fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
@@ -132,27 +144,38 @@ fn search(arm: &Arm<'_>, wanted: &Reference) -> Result<Option<group::Group>, Fau
     arm::read_group(arm, wanted)
 }
 
-/// Removes a group, and the network with the last group in it.
-fn destroy(arm: &Arm<'_>, reference: &Reference) -> Result<(), Fault> {
-    match arm.remove(&Call::delete(&reference.path(), arm::API_VERSION)) {
-        // Azure deletes it, or does not have it.
-        Ok(Some(_)) => arm::remember_deletion(arm, reference),
-        Ok(None) => require_gone(arm, reference)?,
-        Err(fault) => return Err(fault),
-    }
-    network::release(arm, reference)
+/// Removes a group, the network with the last group in it, and the resource group if the user asks for it.
+fn destroy(arm: &Arm<'_>, section: &Section, reference: &Reference) -> Result<(), Fault> {
+    delete(arm, reference)?;
+    network::release(arm, reference)?;
+    if section.delete_resource_group == Some(true) { resource_group::remove(arm, reference) } else { Ok(()) }
 }
 
-/// Checks that a group is gone that a deletion did not find: the answer names neither the group nor the subscription.
-fn require_gone(arm: &Arm<'_>, reference: &Reference) -> Result<(), Fault> {
-    match arm::read_group(arm, reference)? {
-        Some(group) if !group.is_going() => {
-            let message =
-                format!("the container group {} was to be deleted, and Azure shows it as it was", reference.name);
-            Err(Fault::retry("azure.not-deleted", message))
+/// Deletes a group. Azure may not know it yet, if it was made a moment ago: it is deleted again then.
+fn delete(arm: &Arm<'_>, reference: &Reference) -> Result<(), Fault> {
+    loop {
+        if arm.remove(&Call::delete(&reference.path(), arm::API_VERSION))?.is_some() {
+            arm::remember_deletion(arm, reference);
+            return Ok(());
         }
-        _ => Ok(()),
+        // The answer names neither the group nor the subscription.
+        let rest = arm::time_to_proof(arm, reference);
+        match arm::read_group(arm, reference) {
+            Ok(None) => return Ok(()),
+            Ok(Some(group)) if group.is_going() => return Ok(()),
+            Ok(Some(_)) => {
+                let message =
+                    format!("the container group {} was to be deleted, and Azure shows it as it was", reference.name);
+                return Err(Fault::retry("azure.not-deleted", message));
+            }
+            Err(fault) if fault.code == arm::TOO_YOUNG_CODE && may_wait(arm, rest) => arm.call().wait(rest),
+            Err(fault) => return Err(fault),
+        }
     }
+}
+
+fn may_wait(arm: &Arm<'_>, time: Duration) -> bool {
+    !arm.call().cancelled() && arm.call().remaining() > time + ANSWER_MARGIN
 }
 
 fn list_owned(arm: &Arm<'_>, section: &Section, cursor: Option<&str>) -> Result<Page, Fault> {

@@ -16,7 +16,7 @@ use crate::group::{Group, INFRASTRUCTURE_TAG, INSTANCE_TAG};
 use crate::handle::Reference;
 use crate::section::Section;
 use crate::settings::{Network, Settings, Subnet};
-use crate::{addresses, arm};
+use crate::{addresses, arm, handle, resource_group};
 
 const API_VERSION: &str = "2024-05-01";
 const LINK_API_VERSION: &str = "2018-10-01";
@@ -35,6 +35,10 @@ const SUBNET_ADDRESSES: &str = "10.0.128.0/17";
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Delay before a network is looked at again that Azure still holds.
 const RELEASE_DELAY: Duration = Duration::from_secs(10);
+/// Time within which the call that makes a network has ended.
+const MAKING_MAX: Duration = Duration::from_secs(30);
+/// Pause of calls that wait for it.
+const MAKING_POLL: Duration = Duration::from_millis(250);
 /// Time for which a network that was there is not asked for again.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 
@@ -118,12 +122,44 @@ impl<'a> Place<'a> {
         format!("aci network\n{}", self.subnet_path())
     }
 
+    fn making_key(&self) -> String {
+        format!("aci network is made\n{}", self.subnet_path())
+    }
+
     /// Finds the subnet, or makes it.
     fn ensure(&self, request: &NodeRequest<Section>, settings: &Settings) -> Result<Joined, Fault> {
         let id = Some(self.subnet_path());
         if self.arm.cache().get(&self.cache_key()).is_some_and(|known| !known.is_empty()) {
             return Ok(Joined { id, is_new: false });
         }
+        if self.is_being_made() {
+            return Ok(Joined { id, is_new: false });
+        }
+        self.arm.cache().put(&self.making_key(), handle::now().to_string().as_bytes(), MAKING_MAX);
+        let ensured = self.find_or_make(request, settings);
+        self.arm.cache().put(&self.making_key(), b"", Duration::ZERO);
+        let is_new = ensured?;
+        self.arm.cache().put(&self.cache_key(), b"there", KNOWN_FOR);
+        Ok(Joined { id, is_new })
+    }
+
+    /// Waits while another call of this moment makes the subnet. Returns true if it is there then.
+    fn is_being_made(&self) -> bool {
+        let number = |key: &str| String::from_utf8(self.arm.cache().get(key)?).ok()?.parse::<u64>().ok();
+        while number(&self.making_key()).is_some_and(|since| handle::now() < since + MAKING_MAX.as_secs()) {
+            if self.arm.call().cancelled() || self.arm.call().remaining() < MAX_WAIT {
+                return false;
+            }
+            self.arm.call().wait(MAKING_POLL);
+            if self.arm.cache().get(&self.cache_key()).is_some_and(|known| !known.is_empty()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Returns true if the subnet was not there.
+    fn find_or_make(&self, request: &NodeRequest<Section>, settings: &Settings) -> Result<bool, Fault> {
         let is_there = match self.arm.read::<Value>(&Call::get(&self.subnet_path(), API_VERSION)) {
             Ok(_) => true,
             Err(fault) if fault.reaction == Reaction::NotFound => false,
@@ -131,11 +167,10 @@ impl<'a> Place<'a> {
         };
         if !is_there {
             let call = if self.is_own() { self.make_network(request, settings) } else { self.make_subnet()? };
-            let made = arm::in_resource_group(self.arm, self.reference, &settings.location, || self.arm.send(&call))?;
+            let made = resource_group::with(self.arm, self.reference, &settings.location, || self.arm.send(&call))?;
             self.wait(&made, "is being made")?;
         }
-        self.arm.cache().put(&self.cache_key(), b"there", KNOWN_FOR);
-        Ok(Joined { id, is_new: !is_there })
+        Ok(!is_there)
     }
 
     /// Returns the call that makes the network with its subnet: the same for all groups of the infrastructure.

@@ -67,6 +67,10 @@ pub struct Section {
     /// section's `env`, or `env_NAME` of the credentials.
     #[serde(default)]
     pub secure_env: Option<Vec<Text>>,
+    /// Removes the resource group with the last container group, if Occopus made it for this infrastructure and nothing else is
+    /// in it.
+    #[serde(default)]
+    pub delete_resource_group: Option<bool>,
     /// Tags for the group, beside those by which Occopus finds it.
     #[serde(default)]
     pub tags: Option<BTreeMap<String, Text>>,

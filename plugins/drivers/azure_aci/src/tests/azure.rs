@@ -101,6 +101,11 @@ impl Azure {
             "PUT" => self.put(path, body),
             "DELETE" => self.delete(path),
             _ if path.ends_with("containergroups") || path.ends_with("virtualnetworks") => self.list(path, query),
+            _ if path.ends_with("/resources") => {
+                let inside = format!("{resource_group}/providers/");
+                let all: Vec<&String> = self.resources.keys().filter(|path| path.starts_with(&inside)).collect();
+                (200, json!({"value": all.iter().map(|path| json!({"id": path})).collect::<Vec<_>>()}))
+            }
             _ if path.ends_with("/logs") => (200, json!({"content": "one\ntwo\nthree\n"})),
             _ => match self.resources.get(path) {
                 Some(resource) => (200, resource.clone()),

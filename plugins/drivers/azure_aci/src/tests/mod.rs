@@ -167,10 +167,29 @@ fn what_was_just_made_is_not_gone() {
     ));
     assert!(hidden.is_some());
     assert_eq!(aci.observe(std::slice::from_ref(&made)).unwrap_err().reaction, Reaction::Retry);
+    // Too little time to wait until it must be there.
+    testing::host(|host| host.remaining_ms = 5_000);
     assert_eq!(aci.destroy(&made).unwrap_err().reaction, Reaction::Retry);
     let old = Handle::new(1, made.data.replace("made=1", "made=0"));
     assert_eq!(aci.observe(&[old.clone()]).unwrap()[0].phase, Phase::Gone);
     aci.destroy(&old).unwrap();
+}
+
+#[test]
+fn a_resource_group_goes_if_the_user_says_so() {
+    let azure = Azure::shared();
+    let aci = harness(&azure, &json!({"delete_resource_group": true}), |_| {});
+    let [first, second] = ["1", "2"].map(|id| aci.create(id, json!({})).unwrap().handle);
+    aci.destroy(&first).unwrap();
+    assert!(!azure.lock().unwrap().resources.is_empty());
+    aci.destroy(&second).unwrap();
+    assert!(azure.lock().unwrap().resources.is_empty());
+    // Somebody else made it.
+    let group = format!("/subscriptions/{SUBSCRIPTION}/resourcegroups/rg");
+    azure.lock().unwrap().resources.insert(group.clone(), json!({"location": "westeurope"}));
+    let third = aci.create("3", json!({})).unwrap().handle;
+    aci.destroy(&third).unwrap();
+    assert!(azure.lock().unwrap().resources.contains_key(&group));
 }
 
 #[test]

@@ -1,0 +1,53 @@
+//! Resource groups: made if they are missing, and removed if the user asks for it.
+
+use occopus_azure_arm::{Arm, Call};
+use occopus_sdk::{Fault, log};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::group::INFRASTRUCTURE_TAG;
+use crate::handle::Reference;
+
+const API_VERSION: &str = "2021-04-01";
+
+#[derive(Deserialize)]
+struct ResourceGroup {
+    #[serde(default)]
+    tags: Option<std::collections::BTreeMap<String, String>>,
+}
+
+/// Makes something in the resource group, which is made first if Azure says that it does not exist. A resource group that
+/// exists is not touched.
+pub(crate) fn with<T>(
+    arm: &Arm<'_>,
+    reference: &Reference,
+    location: &str,
+    make: impl Fn() -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    match make() {
+        Err(fault) if fault.code == "azure.ResourceGroupNotFound" => {
+            arm.call().progress("making the resource group", None);
+            let body = json!({"location": location, "tags": {INFRASTRUCTURE_TAG: reference.infrastructure}});
+            arm.send(&Call::put(&reference.group_path(), API_VERSION, body))?;
+            make()
+        }
+        made => made,
+    }
+}
+
+/// Removes the resource group if it was made for this infrastructure and nothing is in it.
+pub(crate) fn remove(arm: &Arm<'_>, reference: &Reference) -> Result<(), Fault> {
+    let path = reference.group_path();
+    let Some(found) = arm.read_if_there::<ResourceGroup>(&Call::get(&path, API_VERSION))? else { return Ok(()) };
+    let owner = found.tags.as_ref().and_then(|tags| tags.get(INFRASTRUCTURE_TAG));
+    if reference.infrastructure.is_empty() || owner != Some(&reference.infrastructure) {
+        log::debug(format!("the resource group {} stays: it was not made for this infrastructure", reference.group));
+        return Ok(());
+    }
+    let inside: Vec<Value> = arm.list(&Call::get(&format!("{path}/resources"), API_VERSION))?;
+    if !inside.is_empty() {
+        log::debug(format!("the resource group {} stays: {} resources are in it", reference.group, inside.len()));
+        return Ok(());
+    }
+    arm.remove(&Call::delete(&path, API_VERSION)).map(drop)
+}
