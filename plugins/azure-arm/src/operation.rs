@@ -13,6 +13,8 @@ use crate::error::ArmError;
 /// Pause between two polls, if the answer gives none.
 const DEFAULT_POLL_PAUSE: Duration = Duration::from_secs(2);
 const MAX_POLL_PAUSE: Duration = Duration::from_secs(30);
+/// Shortest pause, also where Azure says that there need be none.
+const MIN_POLL_PAUSE: Duration = Duration::from_millis(100);
 /// Time that is left for the answer to the host.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 
@@ -132,5 +134,5 @@ fn failure_of(body: &Value, status: &str) -> ArmError {
 }
 
 fn pause_of(response: &Response) -> Duration {
-    response.retry_after().map_or(DEFAULT_POLL_PAUSE, |pause| pause.min(MAX_POLL_PAUSE))
+    response.retry_after().map_or(DEFAULT_POLL_PAUSE, |pause| pause.clamp(MIN_POLL_PAUSE, MAX_POLL_PAUSE))
 }
