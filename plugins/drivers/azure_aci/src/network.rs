@@ -126,6 +126,20 @@ impl<'a> Place<'a> {
         format!("aci network is made\n{}", self.subnet_path())
     }
 
+    fn neighbour_key(&self) -> String {
+        format!("aci neighbour\n{}", self.subnet_path())
+    }
+
+    /// Returns true if another group of this name is there to stay. Lists may lag behind, and it may be going at this moment.
+    fn is_neighbour(&self, name: &str) -> Result<bool, Fault> {
+        if name.is_empty() || name.eq_ignore_ascii_case(&self.reference.name) {
+            return Ok(false);
+        }
+        // Nothing is known of its age.
+        let other = Reference { name: name.to_owned(), made: None, ..self.reference.clone() };
+        Ok(arm::read_group(self.arm, &other)?.is_some_and(|group| !group.is_going()))
+    }
+
     /// Finds the subnet, or makes it.
     fn ensure(&self, request: &NodeRequest<Section>, settings: &Settings) -> Result<Joined, Fault> {
         let id = Some(self.subnet_path());
@@ -304,15 +318,20 @@ pub(crate) fn forget(arm: &Arm<'_>, reference: &Reference) {
 /// `retry` while Azure holds the subnet.
 pub(crate) fn release(arm: &Arm<'_>, reference: &Reference) -> Result<(), Fault> {
     let Some(names) = &reference.network else { return Ok(()) };
+    let place = Place::new(arm, reference, names);
+    // Many groups are removed at a time: the one that was found to stay is asked for first.
+    let known = arm.cache().get(&place.neighbour_key()).and_then(|name| String::from_utf8(name).ok());
+    if known.is_some_and(|name| place.is_neighbour(&name).unwrap_or(false)) {
+        return Ok(());
+    }
     let Some(groups) = arm::list_groups(arm, reference)? else { return Ok(()) };
-    for other in groups.iter().filter(|group| is_in(group, names) && !reference.is_id(&group.id)) {
-        let other = Reference { name: other.name.clone(), ..reference.clone() };
-        // Lists may lag behind, and the other one may be going at this moment.
-        if arm::read_group(arm, &other)?.is_some_and(|group| !group.is_going()) {
+    for other in groups.iter().rev().filter(|group| is_in(group, names)) {
+        if place.is_neighbour(&other.name)? {
+            arm.cache().put(&place.neighbour_key(), other.name.as_bytes(), KNOWN_FOR);
             return Ok(());
         }
     }
-    Place::new(arm, reference, names).remove()
+    place.remove()
 }
 
 fn is_in(group: &Group, names: &(String, String)) -> bool {

@@ -10,7 +10,7 @@
 //! The others are as the list has them: their last operation succeeded, and they ran within the time that it takes to read all.
 //! When Azure throttles, or says that few requests are left, no more groups are read in this call.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use occopus_azure_arm::{Arm, Call};
@@ -133,33 +133,75 @@ fn reads_left(response: &Response) -> Option<u64> {
     response.header("x-ms-ratelimit-remaining-subscription-reads")?.trim().parse().ok()
 }
 
-/// Times at which groups were read and ran, in seconds since 1970. It is kept in the host's cache: without it, groups are
-/// read earlier than they need be.
+/// Times at which groups were read and ran, by a digest of their names, in seconds since 1970. They are kept in the host's
+/// cache: without it, groups are read earlier than they need be.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Views(BTreeMap<String, u64>);
+struct Views(HashMap<u64, u32>);
+
+/// Bytes of one group in the cache.
+const VIEW_BYTES: usize = 12;
+/// Maximum number of groups in the cache, where a value has up to 64 KiB.
+const MAX_KEPT_VIEWS: usize = 5_000;
 
 impl Views {
     fn load(kept: Option<Vec<u8>>) -> Self {
-        Self(kept.and_then(|kept| serde_json::from_slice(&kept).ok()).unwrap_or_default())
+        let kept = kept.unwrap_or_default();
+        let read = |bytes: &[u8]| {
+            let (name, at) = bytes.split_at_checked(8)?;
+            Some((u64::from_le_bytes(name.try_into().ok()?), u32::from_le_bytes(at.try_into().ok()?)))
+        };
+        Self(kept.chunks_exact(VIEW_BYTES).filter_map(read).collect())
     }
 
     fn read_at(&self, name: &str) -> u64 {
-        self.0.get(name).copied().unwrap_or_default()
+        self.0.get(&digest(name)).copied().unwrap_or_default().into()
     }
 
     fn note(&mut self, name: &str, at: Option<u64>) {
-        match at {
-            Some(at) => drop(self.0.insert(name.to_owned(), at)),
-            None => drop(self.0.remove(name)),
+        match at.and_then(|at| u32::try_from(at).ok()) {
+            Some(at) => drop(self.0.insert(digest(name), at)),
+            None => drop(self.0.remove(&digest(name))),
         }
     }
 
     /// Forgets groups that are no longer listed.
     fn retain(&mut self, listed: &HashMap<String, Group>) {
-        self.0.retain(|name, _| listed.contains_key(name));
+        let digests: HashSet<u64> = listed.keys().map(|name| digest(name)).collect();
+        self.0.retain(|digest, _| digests.contains(digest));
     }
 
+    /// Returns what is kept: the latest.
     fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(&self.0).unwrap_or_default()
+        let mut all: Vec<(&u64, &u32)> = self.0.iter().collect();
+        all.sort_by_key(|(digest, at)| (std::cmp::Reverse(**at), **digest));
+        all.truncate(MAX_KEPT_VIEWS);
+        all.into_iter().flat_map(|(digest, at)| digest.to_le_bytes().into_iter().chain(at.to_le_bytes())).collect()
+    }
+}
+
+/// Computes the digest FNV-1a of a name, without regard to case.
+fn digest(name: &str) -> u64 {
+    let add = |hash: u64, byte: u8| (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0000_0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_are_kept_in_a_few_bytes() {
+        let mut views = Views::default();
+        views.note("occopus-A", Some(1_796_059_867));
+        views.note("b", Some(5));
+        views.note("b", None);
+        assert_eq!(Views::load(Some(views.to_bytes())), views);
+        assert_eq!((views.read_at("OCCOPUS-a"), views.read_at("b")), (1_796_059_867, 0));
+        (0..10_000).for_each(|number: u64| views.note(&number.to_string(), Some(number)));
+        assert!(views.to_bytes().len() < 64 << 10);
+        let kept = Views::load(Some(views.to_bytes()));
+        assert_eq!((kept.read_at("9999"), kept.read_at("1")), (9999, 0));
+        assert_eq!(Views::load(Some(vec![1; 11])), Views::default());
+        assert_eq!(Views::load(None), Views::default());
     }
 }

@@ -54,6 +54,18 @@ fn private_groups_of_an_infrastructure_share_a_network() {
 }
 
 #[test]
+fn many_private_groups_are_removed_without_a_list_for_each() {
+    let azure = Azure::shared();
+    let aci = private(&azure);
+    let handles: Vec<Handle> = (0..20).map(|id| aci.create(&format!("{id:02}"), json!({})).unwrap().handle).collect();
+    azure.lock().unwrap().calls.clear();
+    handles.iter().for_each(|handle| aci.destroy(handle).unwrap());
+    let azure = azure.lock().unwrap();
+    let lists = azure.calls.iter().filter(|(what, _)| what.ends_with("containergroups")).count();
+    assert_eq!((lists, azure.count(&format!("DELETE {VNET}")), azure.resources.len()), (2, 1, 1));
+}
+
+#[test]
 fn the_link_by_which_azure_holds_a_subnet_is_deleted() {
     let azure = Azure::shared();
     let aci = private(&azure);
