@@ -153,6 +153,17 @@ impl TestAzure {
         "auth_data.yaml"
     }
 
+    /// Returns the variables that fixtures of the conformance suite name.
+    pub fn variables(&self) -> [(&'static str, &str); 5] {
+        [
+            ("AZURE_ENDPOINT", &self.url),
+            ("AZURE_TENANT_ID", TENANT),
+            ("AZURE_CLIENT_ID", CLIENT),
+            ("AZURE_CLIENT_SECRET", SECRET),
+            ("AZURE_SUBSCRIPTION_ID", SUBSCRIPTION),
+        ]
+    }
+
     /// Returns the secret, which must not appear in any output.
     pub fn secret(&self) -> &'static str {
         SECRET

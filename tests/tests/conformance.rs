@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use occopus_tests::wait::eventually;
 use occopus_tests::{
-    Docker, Moto, Occopus, Proxy, ProxyAction, empty_docker_engine, has_python, keeps_its_contract, processes,
+    Docker, Moto, Occopus, Proxy, ProxyAction, TestAzure, empty_docker_engine, has_python, keeps_its_contract,
+    processes,
 };
 
 #[test]
@@ -30,6 +31,18 @@ fn ec2() {
     ];
     keeps_its_contract("driver-ec2", "ec2.yaml", &variables, &[]);
     assert!(moto.machines().is_empty());
+}
+
+#[test]
+fn azure_aci() {
+    let Some(azure) = TestAzure::start("azure_aci") else { return };
+    for network_type in ["public", "private"] {
+        let mut variables = azure.variables().to_vec();
+        variables.push(("NETWORK_TYPE", network_type));
+        // No other Azure has a subscription of the same id.
+        keeps_its_contract("driver-azure-aci", "azure_aci.yaml", &variables, &["another-server"]);
+        assert!(azure.resources().is_empty(), "{:?}", azure.resources());
+    }
 }
 
 #[test]
