@@ -157,7 +157,6 @@ const LONGER: &[(&str, &str)] = &[
     ("host/engine/tests/maintain.rs", "tests of one loop"),
     ("host/engine/tests/simulation.rs: step", "one arm for each thing that may happen"),
     ("host/occopus/src/editor.rs: description", "one JSON Schema"),
-    ("host/runtime/src/runtime.rs", "the runtime's public face"),
     ("host/server/src/supervise/operate.rs: attempt", "one arm for each kind of work"),
     ("host/server/tests/page/fake.rs: status", "one status with everything in it"),
     ("plugins/drivers/docker/src/tests/scripted.rs", "one scripted engine"),
