@@ -389,7 +389,11 @@ fn secrets_are_told_nowhere() {
     let endpoint = listener.local_addr().expect("an address");
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
-    std::thread::spawn(move || listener.incoming().for_each(|_| drop(counted.fetch_add(1, Ordering::Relaxed))));
+    std::thread::spawn(move || {
+        for _ in listener.incoming() {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
     let cloud = format!(
         "infra_name: away\nuser_id: tester\nnodes: [{{name: m, type: machine}}]\nnode_def:machine:\n- resource:\n    type: ec2\n    \
          endpoint: http://{endpoint}\n    regionname: eu-west-1\n    image_id: ami-03cf127a\n    instance_type: t3.small\n  \
