@@ -223,7 +223,7 @@ impl<'a> Reconciler<'a> {
             has_jobs: !self.jobs.is_idle(),
         })?;
         match change {
-            Some((writes, events)) => self.owned.write(writes, events).await,
+            Some(change) => self.owned.write(change.writes, change.events).await,
             None => Ok(()),
         }
     }

@@ -34,6 +34,12 @@ pub(super) struct ReportInputs<'a> {
     pub(super) has_jobs: bool,
 }
 
+/// A change of the state, to be written.
+pub(super) struct StateChange {
+    pub(super) writes: Vec<Write>,
+    pub(super) events: Vec<EventKind>,
+}
+
 impl StateReport {
     pub(super) fn new(recorded: InfrastructureRecord) -> Self {
         let is_wrong = matches!(recorded.state, InfrastructureState::Degraded | InfrastructureState::Failing);
@@ -55,10 +61,7 @@ impl StateReport {
     ///
     /// # Errors
     /// Fails if the record can't be serialised as JSON.
-    pub(super) fn update(
-        &mut self,
-        inputs: &ReportInputs<'_>,
-    ) -> Result<Option<(Vec<Write>, Vec<EventKind>)>, StoreError> {
+    pub(super) fn update(&mut self, inputs: &ReportInputs<'_>) -> Result<Option<StateChange>, StoreError> {
         let (before, hold) = (self.recorded.state, inputs.hold);
         let (state, message) = match hold {
             Some(DeadShare { dead, of }) => {
@@ -84,7 +87,7 @@ impl StateReport {
             // The current description is deployed: a later change that fails rolls back to it.
             writes.push(Write::Delete { key: keys::previous(inputs.id) });
         }
-        Ok(Some((writes, events)))
+        Ok(Some(StateChange { writes, events }))
     }
 
     fn events(
