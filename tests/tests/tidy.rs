@@ -66,6 +66,7 @@ const EXCLUSIVE_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("rusqlite", &["occopus-store"]),
     ("clap", &["occopus-cli", "xtask"]),
     ("saphyr-parser", &["occopus-model"]),
+    ("utoipa", &["occopus-api", "occopus-engine", "occopus-server"]),
 ];
 
 fn root() -> &'static Path {
@@ -134,6 +135,23 @@ fn some_crates_are_named_in_one_crate_only() {
             let named = dependencies.contains(*dependency);
             assert!(!named || crates.contains(&crate_name.as_str()), "{crate_name} must not name {dependency}");
         }
+    }
+}
+
+#[test]
+fn bodies_of_the_rest_api_are_defined_in_its_crate() {
+    let is_derived = |line: &str, name: &str| {
+        line.trim_start().starts_with("#[derive(") && line.split([' ', ',', '(', ')']).any(|derived| derived == name)
+    };
+    for (name, text) in sources() {
+        // Queries are not bodies: only the service reads them.
+        let forbidden: &[&str] = match name.as_str() {
+            name if name.starts_with("host/cli/src/remote/") => &["Serialize", "Deserialize"],
+            name if name.starts_with("host/server/src/api/") => &["Serialize"],
+            _ => &[],
+        };
+        let found = text.lines().find(|line| forbidden.iter().any(|name| is_derived(line, name)));
+        assert!(found.is_none(), "{name} defines a body, which belongs into host/api: {found:?}");
     }
 }
 

@@ -26,4 +26,4 @@ pub use occopus_model::{FileDiagnostic, FileSeverity};
 pub use operation::{Accepted, Operation, OperationKind, OperationList, OperationState};
 pub use plugin::{PluginItem, PluginList};
 pub use problem::ProblemDetails;
-pub use service::{CallerIdentity, Health};
+pub use service::{AuditEntry, AuditPage, CallerIdentity, Health};

@@ -18,11 +18,10 @@ use axum::response::Response;
 use http::Method;
 use http::header::LOCATION;
 use jiff::{Timestamp, ToSpan as _};
+use occopus_api::AuditEntry;
 use occopus_engine::ports::{Entry, Store, StoreError, Transaction, Write};
 use occopus_engine::{Pages, RecordFormat, VersionField};
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::access::Caller;
@@ -104,35 +103,6 @@ impl UnchangedQuota {
         }
         self
     }
-}
-
-/// Audit entry of one request.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub(crate) struct AuditEntry {
-    /// Id of the entry; ids of later entries are greater.
-    pub(crate) id: String,
-    /// Time of the request.
-    #[schema(value_type = String, format = DateTime)]
-    pub(crate) time: Timestamp,
-    /// Name of the token, or `nobody`.
-    pub(crate) who: String,
-    /// Network address of the sender.
-    pub(crate) address: Option<String>,
-    /// Method and route, such as `POST /infrastructures/{id}/suspend`.
-    pub(crate) action: String,
-    /// Id of the infrastructure.
-    pub(crate) infraid: Option<String>,
-    /// HTTP status of the response.
-    pub(crate) outcome: u16,
-    /// Number of requests of this caller before this one that changed nothing and have no entry, since there were too
-    /// many.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub(crate) omitted: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 impl EntryLog {

@@ -7,14 +7,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
-use occopus_api::{CallerIdentity, Health};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use occopus_api::{AuditPage, CallerIdentity, Health};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::common::QueryParams;
 use crate::access::{Caller, Scope};
-use crate::audit::AuditEntry;
 use crate::metrics::StateLabels;
 use crate::problem::ApiError;
 use crate::state::Service;
@@ -41,15 +40,6 @@ pub(crate) struct AuditQuery {
     /// Maximum number of entries in a page; 100 by default.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
-}
-
-/// A page of the audit.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct AuditPage {
-    /// The entries, the oldest first.
-    entries: Vec<AuditEntry>,
-    /// `after` of the next page; null on the last page.
-    next: Option<String>,
 }
 
 /// Returns a page of the audit: requests, their callers and outcomes.

@@ -50,7 +50,7 @@ impl Snapshot {
             let network = network_of(machine).map(|network| snapshot.number_of(network));
             let stage = match machine.provisioning().as_str() {
                 "deleting" => Stage::Deleting,
-                "failed" if !machine.power().is_some_and(|power| power == "running") => Stage::Failed,
+                "failed" if machine.power().is_none_or(|power| power != "running") => Stage::Failed,
                 _ if machine.is_placed() => Stage::Placed,
                 _ => Stage::Creating,
             };
