@@ -63,6 +63,32 @@ async fn a_destroy_that_is_stopped_while_it_waits_for_late_requests_goes_on_late
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_arrives_after_its_machine_was_replaced_by_another_and_removed_is_removed_too() {
+    for late in [2, 8, 19] {
+        let fakes = Fakes::new();
+        fakes.cloud.set_late_arrival(Some(Duration::from_secs(late)));
+        fakes.cloud.script("create", "db", Script::LateRequest);
+        assert!(fakes.build(&one()).await.unwrap().is_ready());
+        assert_eq!(fakes.cloud.count("create"), 2, "the first request has not arrived yet");
+        assert_eq!(fakes.destroy().await.unwrap().left, []);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(fakes.cloud.nodes(), Vec::<String>::new(), "a machine came after {late} s");
+        assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_has_run_for_long_is_removed_without_waiting_for_late_requests() {
+    let fakes = Fakes::new();
+    fakes.cloud.script("create", "db", Script::LostRequest);
+    assert!(fakes.build(&one()).await.unwrap().is_ready());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(fakes.destroy().await.unwrap().left, []);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_waited_for_also_when_a_later_attempt_fails_for_good() {
     let fakes = Fakes::new();
     fakes.cloud.script("create", "db", Script::LostRequest);

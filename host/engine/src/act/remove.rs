@@ -1,10 +1,11 @@
 //! Removal of one instance: its machine, then its record.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::backoff::PollInterval;
 use super::calls::{self, Attempts, CallError};
-use super::{RunContext, TaskError};
+use super::{RunContext, TaskError, elapsed};
 use crate::event::EventKind;
 use crate::lease::JournalError;
 use crate::ports::{ObservedMachine, Reaction};
@@ -49,13 +50,32 @@ pub(crate) async fn remove(
     record.set_state(InstanceState::Destroying, ctx.now());
     let event = EventKind::NodeDropping { node_id: record.id.clone(), node_name: record.node.clone() };
     ctx.journal.put_instance(&record, vec![event]).await?;
-    match destroy(ctx, &record).await {
-        Ok(()) => {
-            delete_record(ctx, &record, vanished).await?;
-            Ok(RemovalOutcome::Gone)
+    loop {
+        let late = match destroy(ctx, &record).await {
+            Ok(()) if may_still_be_created(ctx, &record) => find_until_deadline(ctx, &record).await,
+            Ok(()) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match late {
+            Ok(None) => {
+                delete_record(ctx, &record, vanished).await?;
+                return Ok(RemovalOutcome::Gone);
+            }
+            Ok(Some(observed)) => {
+                record.handle = Some(observed.handle.clone());
+                record.apply_observation(observed);
+                ctx.journal.put_instance(&record, Vec::new()).await?;
+            }
+            Err(error) => return record_leftover(ctx, record, error).await,
         }
-        Err(error) => record_leftover(ctx, record, error).await,
     }
+}
+
+/// Returns whether an earlier request for the machine, whose answer was lost, may arrive now that the machine is gone.
+/// All requests were sent before the machine ran.
+fn may_still_be_created(ctx: &RunContext, record: &InstanceRecord) -> bool {
+    let running = record.running_at.map_or(Duration::ZERO, |since| elapsed(since, ctx.monotonic.now()));
+    record.has_lost_answer && running < ctx.settings.late_request_window
 }
 
 /// Finds the machine of an instance with an unresolved outcome, until no request for it can still arrive. Its record
