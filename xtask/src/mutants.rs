@@ -32,14 +32,14 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "forget a machine that could not be removed",
         file: "act/remove.rs",
-        from: "        Err(error) => record_leftover(ctx, record, error).await,\n    }\n}\n",
-        to: "        Err(_) => {\n            delete_record(ctx, &record, vanished).await?;\n            Ok(RemovalOutcome::Gone)\n        }\n    }\n}\n",
+        from: "            Err(error) => Err(error),\n        };",
+        to: "            Err(_) => Ok(None),\n        };",
     },
     Mutant {
         name: "forget an instance with an unresolved outcome",
         file: "act/remove.rs",
-        from: "            Err(error) => return record_leftover(ctx, record, error).await,",
-        to: "            Err(_) => {\n                delete_record(ctx, &record, false).await?;\n                return Ok(RemovalOutcome::Gone);\n            }",
+        from: "            Err(error) => return record_leftover(ctx, record, error).await,\n        }\n    }\n    record.set_state",
+        to: "            Err(_) => {\n                delete_record(ctx, &record, false).await?;\n                return Ok(RemovalOutcome::Gone);\n            }\n        }\n    }\n    record.set_state",
     },
     Mutant {
         name: "write without being the owner",
