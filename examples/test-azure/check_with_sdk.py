@@ -306,6 +306,7 @@ def container_group(clients, subnet):
     assert (stopped.provisioning_state, stopped.instance_view.state) == ("Succeeded", "Stopped"), stopped
     assert [each.instance_view for each in groups.list()] == [None]
     assert groups.begin_delete(GROUP, "web").result().name == "web"
+    refused("RegistryErrorResponse", groups.begin_create_or_update, GROUP, "none", body_of_group("busy-registry/nginx"))
     refused("InaccessibleImage", groups.begin_create_or_update, GROUP, "none", body_of_group("inaccessible:1"))
     private = {
         "ipAddress": {"type": "Private", "ports": [{"port": 80}]},

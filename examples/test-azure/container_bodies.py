@@ -6,7 +6,7 @@ from errors import ArmError
 from networks import SUBNETS
 
 # What an image does, by a word in its name.
-INACCESSIBLE, MISSING, CRASHING = "inaccessible", "missing", "crash"
+INACCESSIBLE, BUSY, MISSING, CRASHING = "inaccessible", "busy-registry", "missing", "crash"
 
 
 def image_ends(image):
@@ -93,6 +93,9 @@ def check_image(container, credentials, group):
     registry = image.split("/")[0] if "." in image.split("/")[0] else "index.docker.io"
     known = next((each for each in credentials if each.get("server") == registry), None)
     refused = known is not None and known.get("password") == "wrong"
+    if BUSY in image:
+        message = f"An error response is received from the docker registry '{registry}'. Please retry later."
+        raise ArmError(409, "RegistryErrorResponse", message)
     private = registry.endswith(".azurecr.io") and (
         known is None or not (known.get("password") or known.get("identity"))
     )
