@@ -14,8 +14,8 @@ pub struct About {
     pub keyword: &'static str,
     /// Line for `occopus plugin list`.
     pub summary: &'static str,
-    /// Network targets: `endpoint`, `announced` (hosts that the endpoint names in its answers), `node-address` or
-    /// `HOST:PORT`.
+    /// Network targets: `endpoint`, `announced` (hosts that the endpoint names in its answers), `node-address`,
+    /// `HOST:PORT`, or `HOST:PORT for HOST:PORT` (the first one, where the endpoint is the second).
     pub network: &'static [&'static str],
     /// Host interfaces beyond the ordinary ones: `icmp`, `process`, `reveal`.
     pub interfaces: &'static [&'static str],

@@ -57,7 +57,7 @@ fn needs_violation(it: &Description) -> Option<String> {
     if let Some(need) = it.needs_network.iter().find(|need| !is_target(need)) {
         let need = escaped(need);
         return Some(format!(
-            "it needs the network target `{need}`, which is not valid; valid targets are `{}` and HOST:PORT",
+            "it needs the network target `{need}`, which is not valid; valid targets are `{}`, HOST:PORT and HOST:PORT for HOST:PORT",
             CALL_DEPENDENT_TARGETS.join("`, `")
         ));
     }
@@ -103,7 +103,12 @@ mod tests {
             summary: "Machines of my cloud, fast".to_owned(),
             section_schema: Arc::new(json!({"properties": {"description": {"x-fillable": true}}})),
             credentials_schema: None,
-            needs_network: vec!["endpoint".to_owned(), "announced".to_owned(), "*.example.org:443".to_owned()],
+            needs_network: vec![
+                "endpoint".to_owned(),
+                "announced".to_owned(),
+                "*.example.org:443".to_owned(),
+                "a:1 for b:2".to_owned(),
+            ],
             needs_interfaces: vec!["icmp".to_owned()],
         }
     }

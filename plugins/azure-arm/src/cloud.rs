@@ -10,6 +10,13 @@ const CLOUDS: [(&str, &str); 3] = [
     ("management.usgovcloudapi.net", "login.microsoftonline.us"),
 ];
 
+/// Network needs of a driver beside its `endpoint`: the log-in host of each cloud, for calls to that cloud alone.
+pub const LOGIN_HOSTS: [&str; 3] = [
+    "login.microsoftonline.com:443 for management.azure.com:443",
+    "login.chinacloudapi.cn:443 for management.chinacloudapi.cn:443",
+    "login.microsoftonline.us:443 for management.usgovcloudapi.net:443",
+];
+
 /// URLs of one cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cloud {
@@ -87,6 +94,12 @@ mod tests {
             assert_eq!((cloud.management.as_str(), cloud.login.as_str()), (management, login), "{endpoint}");
             assert_eq!(cloud.token_scope, format!("{management}/.default"));
         }
+    }
+
+    #[test]
+    fn each_cloud_has_its_log_in_host_among_the_needs() {
+        let lines = CLOUDS.map(|(management, login)| format!("{login}:443 for {management}:443"));
+        assert_eq!(LOGIN_HOSTS.map(str::to_owned), lines);
     }
 
     #[test]

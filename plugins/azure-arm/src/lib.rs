@@ -32,7 +32,7 @@ mod tests;
 mod token;
 
 pub use client::{Arm, Call, Effect, NOT_AZURE_CODE, Purpose};
-pub use cloud::{Cloud, endpoint_mistake};
+pub use cloud::{Cloud, LOGIN_HOSTS, endpoint_mistake};
 pub use credentials::Credentials;
 pub use error::ArmError;
 pub use list::ListPage;

@@ -71,12 +71,14 @@ impl CallGrants {
             let nodes = subject.node_addresses.iter().filter_map(|address| node_target(address));
             targets.extend(nodes.map(|target| (target, GrantSource::Node)));
         }
+        let own: Vec<NetworkTarget> = endpoints.iter().map(Endpoint::target).collect();
         if subject.bundled {
-            let lines = subject.needs_network.iter().filter_map(|line| line.parse().ok());
-            targets.extend(lines.map(|target| (target, GrantSource::Bundled)));
+            let lines = subject.needs_network.iter().filter_map(|line| line.parse::<NetworkTarget>().ok());
+            targets.extend(lines.filter_map(|line| Some((line.for_endpoints(&own)?, GrantSource::Bundled))));
         }
         if let Some(operator) = subject.operator {
-            targets.extend(operator.network.iter().map(|target| (target.clone(), GrantSource::Operator)));
+            let lines = operator.network.iter().filter_map(|line| line.for_endpoints(&own));
+            targets.extend(lines.map(|target| (target, GrantSource::Operator)));
         }
         Self {
             plugin: subject.plugin.to_owned(),
@@ -229,7 +231,7 @@ impl CallGrants {
         let name = normalize_host(name);
         let granted = self.any_target(|target| match &target.0 {
             TargetKind::Host { port, .. } => target.covers_name(&name, port.unwrap_or(1)),
-            TargetKind::Socket(_) | TargetKind::Announced => false,
+            TargetKind::Socket(_) | TargetKind::Announced | TargetKind::Companion { .. } => false,
         });
         let request = format!("the addresses of {name}");
         if granted { Ok(()) } else { Err(self.network_refusal(&request, NOT_GRANTED_REASON, &format!("{name}:*"))) }

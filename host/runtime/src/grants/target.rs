@@ -10,8 +10,9 @@ use serde::Deserialize;
 use super::endpoint::socket_path;
 
 /// Network target of a grant: `HOST:PORT`, where the host is a name, `*.DOMAIN`, an address, a network in CIDR form or
-/// `*`, an IPv6 address or network is in brackets, and the port is a number or `*`; `unix:///PATH`; or `announced`:
-/// hosts that its endpoint names in its answers.
+/// `*`, an IPv6 address or network is in brackets, and the port is a number or `*`; `unix:///PATH`; `announced`: hosts
+/// that its endpoint names in its answers; or `HOST:PORT for HOST:PORT`: the first one in calls whose endpoint is the
+/// second.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct NetworkTarget(pub(super) TargetKind);
@@ -25,6 +26,12 @@ pub(super) enum TargetKind {
     Socket(PathBuf),
     /// Announced hosts. It covers nothing by itself: those hosts are kept elsewhere.
     Announced,
+    /// A host that belongs to an endpoint, such as the log-in host of a cloud. It covers nothing by itself: see
+    /// [`NetworkTarget::for_endpoints`].
+    Companion {
+        target: Box<NetworkTarget>,
+        endpoint: Box<NetworkTarget>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +60,20 @@ impl NetworkTarget {
 
     pub(super) fn new(host: HostPattern, port: Option<u16>) -> Self {
         Self(TargetKind::Host { host, port })
+    }
+
+    /// Returns what it covers in a call with these endpoints: itself, or the companion of one of them; none if it is the
+    /// companion of another endpoint.
+    pub(super) fn for_endpoints(&self, endpoints: &[Self]) -> Option<Self> {
+        match &self.0 {
+            TargetKind::Companion { target, endpoint } => endpoints.contains(endpoint).then(|| Self::clone(target)),
+            TargetKind::Host { .. } | TargetKind::Socket(_) | TargetKind::Announced => Some(self.clone()),
+        }
+    }
+
+    /// Returns whether it is one host by its name, on one port.
+    fn is_named_host(&self) -> bool {
+        matches!(&self.0, TargetKind::Host { host: HostPattern::Name(_), port: Some(_) })
     }
 
     /// Returns whether it covers this host by name. `host` is normalised: see [`normalize_host`].
@@ -154,6 +175,16 @@ impl FromStr for NetworkTarget {
                 .map(|path| Self(TargetKind::Socket(path)))
                 .ok_or(invalid("the path is not absolute"));
         }
+        if let Some((target, endpoint)) = text.split_once(" for ") {
+            if endpoint.contains(" for ") {
+                return Err(invalid("it has more than one endpoint"));
+            }
+            let [target, endpoint] = [target, endpoint].map(Self::from_str);
+            let (target, endpoint) = (Box::new(target?), Box::new(endpoint?));
+            let are_named = target.is_named_host() && endpoint.is_named_host();
+            let companion = Self(TargetKind::Companion { target, endpoint });
+            return are_named.then_some(companion).ok_or(invalid("a host and its endpoint are written by their names"));
+        }
         let (host_text, port) = text.rsplit_once(':').ok_or(invalid("the port is missing"))?;
         let port = match port {
             "*" => None,
@@ -206,6 +237,7 @@ impl fmt::Display for NetworkTarget {
         match &self.0 {
             TargetKind::Socket(path) => return write!(f, "unix://{}", path.display()),
             TargetKind::Announced => return f.write_str("announced"),
+            TargetKind::Companion { target, endpoint } => return write!(f, "{target} for {endpoint}"),
             TargetKind::Host { host: HostPattern::Any, .. } => f.write_str("*")?,
             TargetKind::Host { host: HostPattern::Name(name), .. } => f.write_str(name)?,
             TargetKind::Host { host: HostPattern::Subdomains(domain), .. } => write!(f, "*.{domain}")?,
@@ -241,12 +273,28 @@ mod tests {
             "*:443",
             "unix:///run/docker.sock",
             "announced",
+            "login.example.com:443 for api.example.com:443",
         ] {
             assert_eq!(target(text).to_string(), text);
         }
         // Two slashes are taken for three.
         assert_eq!(target("unix://run/docker.sock").to_string(), "unix:///run/docker.sock");
-        for text in ["", "example.com", "example.com:0", "a b:1", "10.0.0.0/33:1", "::1:80", ":80", "*.:1"] {
+        for text in [
+            "",
+            "example.com",
+            "example.com:0",
+            "a b:1",
+            "10.0.0.0/33:1",
+            "::1:80",
+            ":80",
+            "*.:1",
+            "a:1 for ",
+            "a:1 for b",
+            "*:1 for b:1",
+            "a:1 for b:*",
+            "a:1 for 10.0.0.1:1",
+            "a:1 for b:1 for c:1",
+        ] {
             assert!(text.parse::<NetworkTarget>().is_err(), "{text}");
         }
     }

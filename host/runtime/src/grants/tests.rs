@@ -50,6 +50,40 @@ fn the_endpoint_is_granted_and_nothing_else() {
 }
 
 #[test]
+fn a_companion_is_granted_by_its_endpoint_alone() {
+    let line = "login.example.com:443 for api.example.com:443";
+    let grants = |bundled, granted: &[&str], endpoint: &str| {
+        Grants::default().for_call(&GrantSubject {
+            plugin: "cloud",
+            bundled,
+            operator: Some(&operator(granted, &[])),
+            needs_network: &texts(&["endpoint", line]),
+            endpoints: &texts(&[endpoint]),
+            ..GrantSubject::default()
+        })
+    };
+    for (bundled, granted) in [(true, [].as_slice()), (false, [line].as_slice())] {
+        let here = grants(bundled, granted, "https://API.example.com/");
+        assert!(
+            here.check_name("login.example.com", 443).is_ok() && here.check_secrets("login.example.com", 443).is_ok()
+        );
+        assert!(here.check_name("login.example.com", 80).is_err() && here.check_name("example.com", 443).is_err());
+        for elsewhere in
+            ["https://api.example.org", "http://api.example.com", "https://api.example.com:8443", "unix:///run/x"]
+        {
+            assert!(grants(bundled, granted, elsewhere).check_name("login.example.com", 443).is_err(), "{elsewhere}");
+            assert!(
+                grants(bundled, granted, elsewhere).check_secrets("login.example.com", 443).is_err(),
+                "{elsewhere}"
+            );
+        }
+    }
+    // A plugin that was installed gets it with the operator's consent only.
+    let refusal = grants(false, &[], "https://api.example.com").check_name("login.example.com", 443).unwrap_err();
+    assert!(refusal.to_string().contains("network: [\"login.example.com:443\"]"), "{refusal}");
+}
+
+#[test]
 fn without_the_need_the_endpoint_is_not_granted() {
     let endpoints = texts(&["https://cloud.example.com"]);
     let subject = GrantSubject { plugin: "x", endpoints: &endpoints, ..GrantSubject::default() };
