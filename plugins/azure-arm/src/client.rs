@@ -284,7 +284,8 @@ impl<'a> Arm<'a> {
 
     fn attempt(&self, call: &Call) -> Result<Response, Fault> {
         let url = match &call.target {
-            Target::Path(path) => format!("{}{path}", self.cloud.management),
+            // The host's name must end where it does.
+            Target::Path(path) => format!("{}/{}", self.cloud.management, path.trim_start_matches('/')),
             Target::Link(link) => link::at_origin(&self.cloud.management, link),
         };
         let token = self.token.borrow().header.clone();

@@ -50,13 +50,24 @@ impl Azure<'_> {
     /// Removes a machine, and waits until Azure no longer lists it. Returns our machines at that moment.
     pub(crate) fn remove_machine(&self, reference: &Reference) -> Result<Snapshot, Fault> {
         let path = self.arm.in_group(&reference.group, MACHINES, &reference.name);
-        let call = Call::delete(&path, COMPUTE).query("forceDeletion", "true");
-        if self.arm.remove(&call)?.is_none() {
-            // Nothing took its parts with it.
-            self.remove_parts(reference)?;
-            return self.snapshot(now());
+        if self.request_removal(&path)? {
+            return self.await_removal(reference);
         }
-        self.await_removal(reference)
+        // Somebody may have moved it to another group.
+        for machine in self.elsewhere(reference)? {
+            if self.request_removal(&machine)? {
+                return self.await_removal(reference);
+            }
+        }
+        // Nothing took its parts with it.
+        self.remove_parts(reference)?;
+        self.snapshot(now())
+    }
+
+    /// Requests the removal of a machine; false if Azure says that it does not exist.
+    fn request_removal(&self, path: &str) -> Result<bool, Fault> {
+        let call = Call::delete(path, COMPUTE).query("forceDeletion", "true");
+        self.arm.remove(&call).map(|answer| answer.is_some())
     }
 
     fn await_removal(&self, reference: &Reference) -> Result<Snapshot, Fault> {

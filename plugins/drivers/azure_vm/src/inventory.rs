@@ -83,7 +83,7 @@ impl Azure<'_> {
             let handle = machine.reference(self.arm.subscription(), self.section).handle();
             Some(Owned {
                 instance_id: machine.instance()?.to_owned(),
-                infrastructure_id: machine.infrastructure()?.to_owned(),
+                infrastructure_id: machine.infrastructure()?,
                 observed: observed(machine, handle),
             })
         });
@@ -99,7 +99,7 @@ impl Azure<'_> {
             for part in &parts {
                 if let Some((infrastructure, instance)) = part.left_of() {
                     let what = format!("{kind} {} stands alone", part.name);
-                    found.push(self.left(infrastructure, instance, &part.location, what));
+                    found.push(self.left(&infrastructure, &instance, &part.location, what));
                 }
             }
         }

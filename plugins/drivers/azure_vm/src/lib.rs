@@ -28,7 +28,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
-use occopus_azure_arm::{Arm, Credentials, Purpose};
+use occopus_azure_arm::{Arm, Credentials, LOGIN_HOSTS, Purpose};
 use occopus_sdk::{About, Detail, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Page, Reaction, Scope};
 
 pub use section::Section;
@@ -67,6 +67,7 @@ impl Driver for AzureVm {
         version: env!("CARGO_PKG_VERSION"),
         keyword: "azure_vm",
         summary: "Virtual machines on Microsoft Azure",
+        network: &["endpoint", LOGIN_HOSTS[0], LOGIN_HOSTS[1], LOGIN_HOSTS[2]],
         ..About::DRIVER
     };
 

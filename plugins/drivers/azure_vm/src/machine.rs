@@ -107,9 +107,10 @@ impl Machine {
     }
 
     /// Returns the infrastructure that it carries as a tag, or in the name of its disk.
-    pub(crate) fn infrastructure(&self) -> Option<&str> {
+    pub(crate) fn infrastructure(&self) -> Option<String> {
         let disk = || self.properties.storage_profile.as_ref()?.os_disk.as_ref()?.name.as_deref();
-        self.tag(INFRASTRUCTURE_TAG).or_else(|| names::owner_of_part(disk()?).map(|(infrastructure, _)| infrastructure))
+        let tag = self.tag(INFRASTRUCTURE_TAG).map(str::to_owned);
+        tag.or_else(|| names::owner_of_part(disk()?).map(|(infrastructure, _)| infrastructure))
     }
 
     /// Returns the reference to it, as the section has it.
@@ -122,7 +123,7 @@ impl Machine {
             // The user's spelling, which stays the same.
             group: if group.eq_ignore_ascii_case(section.group()) { section.group() } else { group }.to_owned(),
             location: if location.is_empty() { section.place() } else { location.to_ascii_lowercase() },
-            infrastructure: self.infrastructure().unwrap_or_default().to_owned(),
+            infrastructure: self.infrastructure().unwrap_or_default(),
         }
     }
 }

@@ -4,10 +4,11 @@ use crate::section::{Section, given};
 
 /// Beginning of the names of machines, networks and rules.
 const PREFIX: &str = "occopus-";
-/// Beginning of the names of parts of machines. It is short, for Azure takes 80 characters and two ids have 72.
+/// Beginning of the names of parts of machines.
 const PART_PREFIX: &str = "occ-";
 /// Characters of an id that stands in a name as it is.
 const MAX_ID_CHARS: usize = 36;
+const UUID_DIGITS: usize = 32;
 const MAX_LINUX_NAME: usize = 64;
 const MAX_WINDOWS_NAME: usize = 15;
 
@@ -18,18 +19,39 @@ pub(crate) fn machine(instance: &str) -> String {
 
 /// Returns the name of the parts of an instance's machine: its disk, its network card, its address.
 pub(crate) fn part(infrastructure: &str, instance: &str) -> String {
-    format!("{PART_PREFIX}{}.{}", short(infrastructure), short(instance))
+    format!("{PART_PREFIX}{}.{}", compact(infrastructure), compact(instance))
 }
 
 /// Returns the infrastructure and the instance that a part belongs to. Azure adds to the names of network cards and
 /// addresses.
-pub(crate) fn owner_of_part(name: &str) -> Option<(&str, &str)> {
-    let (infrastructure, rest) = name
-        .get(..PART_PREFIX.len())
-        .filter(|start| start.eq_ignore_ascii_case(PART_PREFIX))
-        .and_then(|_| name[PART_PREFIX.len()..].split_once('.'))?;
-    let instance = rest.get(..rest.len().min(MAX_ID_CHARS))?;
+pub(crate) fn owner_of_part(name: &str) -> Option<(String, String)> {
+    let start = name.get(..PART_PREFIX.len())?;
+    let rest = start.eq_ignore_ascii_case(PART_PREFIX).then(|| &name[PART_PREFIX.len()..])?;
+    let (infrastructure, instance) = rest.split_once('.')?;
+    let (infrastructure, instance) = (expanded(infrastructure), expanded(instance));
     (!infrastructure.is_empty() && !instance.is_empty()).then_some((infrastructure, instance))
+}
+
+/// Returns an id as it can stand in a name, a UUID without its hyphens: Azure takes 80 characters, and adds nine itself.
+fn compact(id: &str) -> String {
+    let plain: String = id.chars().filter(|letter| *letter != '-').collect();
+    if is_uuid(&plain) && expanded(&plain).eq_ignore_ascii_case(id) { plain.to_ascii_lowercase() } else { short(id) }
+}
+
+/// Returns the id at the beginning of a text: a UUID with its hyphens, or the whole text.
+fn expanded(text: &str) -> String {
+    match text.get(..UUID_DIGITS).filter(|digits| is_uuid(digits)) {
+        Some(digits) => {
+            let lower = digits.to_ascii_lowercase();
+            let parts = [&lower[..8], &lower[8..12], &lower[12..16], &lower[16..20], &lower[20..]];
+            parts.join("-")
+        }
+        None => text.to_ascii_lowercase(),
+    }
+}
+
+fn is_uuid(digits: &str) -> bool {
+    digits.len() == UUID_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Returns the instance of a machine of this name.

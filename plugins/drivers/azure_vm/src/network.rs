@@ -30,6 +30,8 @@ const BUSY_PAUSE: Duration = Duration::from_secs(2);
 const MAX_BUSY_ATTEMPTS: usize = 15;
 /// Time for which the cards of machines that are gone may still be in the network.
 const LAST_CARDS_MAX: Duration = Duration::from_secs(240);
+/// Time after which something unknown in a network is taken for the user's own.
+const UNKNOWN_CARDS_MAX: Duration = Duration::from_secs(30);
 /// Time that is left for the answer to the host.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 
@@ -37,6 +39,17 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Made {
     pub(crate) any: bool,
+}
+
+/// Users of a network that Azure does not delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Users {
+    /// Machines of ours.
+    Machines,
+    /// Cards of machines of ours that are gone, and go themselves.
+    LastCards,
+    /// Something else: the user's, or a card whose name says nothing.
+    Unknown,
 }
 
 #[derive(Deserialize)]
@@ -247,17 +260,17 @@ impl Azure<'_> {
         let begun = now();
         loop {
             self.arm.cache().put(&self.shared_key(name), b"", Duration::ZERO);
+            let waited = Duration::from_millis(now().saturating_sub(begun));
             match self.remove_and_wait(&path) {
                 Ok(()) => return Ok(true),
-                Err(fault) if is_in_use(&fault) => {
-                    if self.is_used(&path)? {
-                        return Ok(false);
-                    }
-                }
+                Err(fault) if is_in_use(&fault) => match self.users(group, name, &path)? {
+                    Users::Machines => return Ok(false),
+                    Users::Unknown if waited > UNKNOWN_CARDS_MAX => return Ok(false),
+                    Users::Unknown | Users::LastCards => {}
+                },
                 Err(fault) if is_busy(&fault) => {}
                 Err(fault) => return Err(fault),
             }
-            let waited = Duration::from_millis(now().saturating_sub(begun));
             let call = self.arm.call();
             if waited > LAST_CARDS_MAX || call.cancelled() || call.remaining() < ANSWER_MARGIN + BUSY_PAUSE {
                 let message = format!("the network {name} is still in use by the cards of machines that are gone");
@@ -278,29 +291,29 @@ impl Azure<'_> {
         }
     }
 
-    /// Returns true if something else is in a network than cards of our machines that are gone.
-    fn is_used(&self, path: &str) -> Result<bool, Fault> {
-        let Some(found) = self.arm.read_if_there::<Network>(&Call::get(path, NETWORK))? else { return Ok(false) };
-        let users: Vec<String> = found
-            .properties
-            .subnets
-            .into_iter()
-            .flat_map(|subnet| subnet.properties.ip_configurations)
-            .map(|user| user.id)
-            .collect();
-        if users.is_empty() {
-            return Ok(false);
-        }
-        let machines = self.snapshot(now().saturating_sub(2000))?;
-        let is_left = |user: &String| {
-            let card = user.split('/').rev().nth(2).unwrap_or_default();
-            names::owner_of_part(card).is_some_and(|(_, instance)| !machines.is_alive(instance))
+    /// Returns who is in a network.
+    fn users(&self, group: &str, name: &str, path: &str) -> Result<Users, Fault> {
+        let Some(found) = self.arm.read_if_there::<Network>(&Call::get(path, NETWORK))? else {
+            return Ok(Users::LastCards);
         };
-        let foreign = users.iter().find(|user| !is_left(user));
-        if let Some(user) = foreign {
-            log::debug(format!("the network {path} stays: {user} is in it"));
+        let machines = self.snapshot(now().saturating_sub(2000))?;
+        if machines.has_others(&network_key(group, name), "") {
+            return Ok(Users::Machines);
         }
-        Ok(foreign.is_some())
+        let mut who = Users::LastCards;
+        let subnets = found.properties.subnets.into_iter();
+        for user in subnets.flat_map(|subnet| subnet.properties.ip_configurations) {
+            let card = user.id.split('/').rev().nth(2).unwrap_or_default();
+            match names::owner_of_part(card) {
+                Some((_, instance)) if machines.is_alive(&instance) => return Ok(Users::Machines),
+                Some(_) => {}
+                None => {
+                    log::debug(format!("{} is in the network {path}", user.id));
+                    who = Users::Unknown;
+                }
+            }
+        }
+        Ok(who)
     }
 
     /// Removes the network and the rules of an infrastructure, if no machine uses them any more, and the group if the user

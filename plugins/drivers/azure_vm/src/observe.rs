@@ -146,16 +146,25 @@ impl Azure<'_> {
         if let Some(machine) = self.arm.read_if_there(&self.show(&path))? {
             return Ok(Some(machine));
         }
-        let Some(instance) = names::instance_of(&reference.name) else { return Ok(None) };
-        for resource in self.tagged(instance)? {
-            let is_it = |id: &ResourceId| id.is_a(MACHINES) && id.name.eq_ignore_ascii_case(&reference.name);
-            if ResourceId::parse(&resource.id).filter(is_it).is_some()
-                && let Some(machine) = self.arm.read_if_there(&self.show(&resource.id))?
-            {
+        for path in self.elsewhere(&reference)? {
+            if let Some(machine) = self.arm.read_if_there(&self.show(&path))? {
                 return Ok(Some(machine));
             }
         }
         Ok(None)
+    }
+
+    /// Returns the paths of a machine by its tag, outside of the group where it should be.
+    pub(crate) fn elsewhere(&self, reference: &Reference) -> Result<Vec<String>, Fault> {
+        let Some(instance) = names::instance_of(&reference.name) else { return Ok(Vec::new()) };
+        let mut found = self.tagged(instance)?;
+        let is_it = |id: &ResourceId| {
+            id.is_a(MACHINES)
+                && id.name.eq_ignore_ascii_case(&reference.name)
+                && !id.group.eq_ignore_ascii_case(&reference.group)
+        };
+        found.retain(|resource| ResourceId::parse(&resource.id).filter(is_it).is_some());
+        Ok(found.into_iter().map(|resource| resource.id).collect())
     }
 }
 

@@ -45,7 +45,7 @@ struct PartProperties {
 
 impl Part {
     /// Returns the infrastructure and the instance of a part of ours that stands alone.
-    pub(crate) fn left_of(&self) -> Option<(&str, &str)> {
+    pub(crate) fn left_of(&self) -> Option<(String, String)> {
         let PartProperties { provisioning_state, virtual_machine, ip_configuration } = &self.properties;
         let is_going = provisioning_state.as_deref().is_some_and(|state| state.eq_ignore_ascii_case("deleting"));
         let is_attached = self.managed_by.is_some() || virtual_machine.is_some() || ip_configuration.is_some();

@@ -16,7 +16,9 @@ pub(crate) const MACHINES: &str = "Microsoft.Compute/virtualMachines";
 const LIFETIME: Duration = Duration::from_secs(60);
 /// Time after which a call that lists is taken for dead.
 const LISTING_MAX: u64 = 10_000;
-const LISTING_POLL: Duration = Duration::from_millis(200);
+const LISTING_POLL: Duration = Duration::from_millis(100);
+/// Milliseconds between the beginnings of two lists.
+const MIN_INTERVAL: u64 = 500;
 
 /// State of a machine, as far as creation and removal are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +92,7 @@ impl Snapshot {
 fn network_of(machine: &Machine) -> Option<String> {
     let group = ResourceId::parse(&machine.id)?.group;
     let place: String = machine.location.chars().filter(|letter| !letter.is_whitespace()).collect();
-    Some(network_key(group, &names::network(machine.infrastructure()?, &place)))
+    Some(network_key(group, &names::network(&machine.infrastructure()?, &place)))
 }
 
 /// Returns the text by which networks are told apart.
@@ -114,17 +116,23 @@ impl Azure<'_> {
             if let Some(kept) = kept.filter(|kept| kept.at >= not_before) {
                 return Ok(kept);
             }
-            let begun: Option<u64> = cache.get(&listing).and_then(|begun| serde_json::from_slice(&begun).ok());
-            let is_under_way =
-                begun.is_some_and(|begun| begun >= not_before && now().saturating_sub(begun) < LISTING_MAX);
-            if !is_under_way || self.arm.call().cancelled() {
+            let last = cache.get(&listing).and_then(|last| serde_json::from_slice::<(u64, bool)>(&last).ok());
+            let (begun, is_under_way) = last.unwrap_or_default();
+            let age = now().saturating_sub(begun);
+            // One that is under way is waited for if it is late enough. Between two there is a pause, for many calls want one.
+            let is_awaited = age < MIN_INTERVAL || is_under_way && begun >= not_before && age < LISTING_MAX;
+            if !is_awaited || self.arm.call().cancelled() {
                 break;
             }
             self.arm.call().wait(LISTING_POLL);
         }
-        cache.put(&listing, now().to_string().as_bytes(), LIFETIME);
+        let mark = |is_under_way: bool, begun: u64| {
+            cache.put(&listing, format!("[{begun},{is_under_way}]").as_bytes(), LIFETIME);
+        };
+        let begun = now();
+        mark(true, begun);
         let listed = self.list_with_states();
-        cache.put(&listing, b"0", LIFETIME);
+        mark(false, begun);
         listed.map(|(snapshot, _)| snapshot)
     }
 

@@ -110,10 +110,59 @@ impl Azure {
         listed.map(|one| (text(&one["type"]), text(&one["name"]))).collect()
     }
 
+    /// Waits until nothing is left: what Azure is still deleting goes.
+    #[track_caller]
+    pub(super) fn require_nothing_left(&self, when: &str) {
+        for _ in 0..40 {
+            if self.resources().is_empty() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("{when}: {:?}", self.resources());
+    }
+
     /// Returns the number of resources of a type.
     #[track_caller]
     pub(super) fn count(&self, kind: &str) -> usize {
         self.resources().iter().filter(|(own, _)| own.ends_with(kind)).count()
+    }
+
+    /// Lets the parts of a machine stay when it is deleted.
+    pub(super) fn detach_all(self: &Rc<Self>, machine: &str) {
+        let token = {
+            let form = format!(
+                "grant_type=client_credentials&client_id={CLIENT}&client_secret=<secret client_secret>&scope={}%2F.default",
+                encoded("https://management.azure.com")
+            );
+            let answer = self.ask("POST", &format!("/{TENANT}/oauth2/v2.0/token"), None, form);
+            answer["access_token"].as_str().expect("a token").to_owned()
+        };
+        let path = format!("{machine}?api-version=2024-07-01");
+        let shown = self.ask("GET", &path, Some(&token), String::new());
+        let card = shown["properties"]["networkProfile"]["networkInterfaces"][0]["id"].clone();
+        let body = json!({"properties": {
+            "storageProfile": {"osDisk": {"deleteOption": "Detach"}},
+            "networkProfile": {"networkInterfaces": [{"id": card, "properties": {"deleteOption": "Detach"}}]},
+        }});
+        self.ask("PATCH", &path, Some(&token), body.to_string());
+    }
+
+    fn ask(&self, method: &str, path: &str, token: Option<&str>, body: String) -> Value {
+        let timeout = std::time::Duration::from_secs(10);
+        let headers = token.map(|token| ("authorization".to_owned(), format!("Bearer {token}"))).into_iter().collect();
+        let url = format!("{}{path}", self.url);
+        let request = Request {
+            method: method.to_owned(),
+            url,
+            headers,
+            body: body.into_bytes(),
+            connect_timeout: timeout,
+            answer_timeout: timeout,
+        };
+        let answer = self.send(&request).expect("an answer");
+        assert!(answer.is_success(), "{method} {path}: {}", answer.text());
+        answer.json().unwrap_or_default()
     }
 
     /// Forgets the requests so far.

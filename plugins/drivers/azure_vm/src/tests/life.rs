@@ -188,6 +188,21 @@ fn what_happens_behind_our_back_is_seen() {
 }
 
 #[test]
+fn a_machine_in_another_group_is_found_by_its_tag() {
+    let Some(azure) = Azure::start("a_machine_in_another_group_is_found_by_its_tag") else { return };
+    let made = azure.driver(&json!({})).create(ID, json!({})).unwrap();
+    // As if somebody had moved it.
+    let elsewhere = azure.driver(&json!({"resource_group": "old"}));
+    let handle = Handle::new(1, made.handle.data.replace("group=demo", "group=old"));
+    assert_eq!(elsewhere.observe(std::slice::from_ref(&handle)).unwrap()[0].phase, Phase::Running);
+    assert_eq!(elsewhere.observe(&vec![handle.clone(); 3]).unwrap()[0].phase, Phase::Running);
+    assert!(elsewhere.find(ID).unwrap().is_some());
+    elsewhere.destroy(&handle).unwrap();
+    assert_eq!(azure.count("virtualMachines"), 0);
+    assert_eq!(elsewhere.observe(std::slice::from_ref(&handle)).unwrap()[0].phase, Phase::Gone);
+}
+
+#[test]
 fn networks_and_cards_of_the_user_stay() {
     let Some(azure) = Azure::start("networks_and_cards_of_the_user_stay") else { return };
     // A machine with a network of the driver's makes what is the user's own here.
