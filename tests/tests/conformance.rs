@@ -46,6 +46,14 @@ fn azure_aci() {
 }
 
 #[test]
+fn azure_vm() {
+    let Some(azure) = TestAzure::start("azure_vm") else { return };
+    // No other Azure has a subscription of the same id, and what Azure shows of one machine is never late.
+    keeps_its_contract("driver-azure-vm", "azure_vm.yaml", &azure.variables(), &["another-server", "late-lists"]);
+    assert!(azure.resources().is_empty(), "{:?}", azure.resources());
+}
+
+#[test]
 fn local() {
     keeps_its_contract("driver-local", "local.yaml", &[], &["wrong-credentials", "faults", "secrets"]);
 }
