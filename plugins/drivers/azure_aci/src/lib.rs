@@ -29,7 +29,7 @@ mod tests;
 
 use std::time::Duration;
 
-use occopus_azure_arm::{Arm, Call, Purpose};
+use occopus_azure_arm::{Arm, Call, LOGIN_HOSTS, Purpose};
 use occopus_sdk::{
     About, Detail, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Owned, Page, Phase, Reaction, Scope,
 };
@@ -57,12 +57,7 @@ impl Driver for AzureAci {
         version: env!("CARGO_PKG_VERSION"),
         keyword: "azure_aci",
         summary: "Container groups of Azure Container Instances",
-        network: &[
-            "endpoint",
-            "login.microsoftonline.com:443",
-            "login.chinacloudapi.cn:443",
-            "login.microsoftonline.us:443",
-        ],
+        network: &["endpoint", LOGIN_HOSTS[0], LOGIN_HOSTS[1], LOGIN_HOSTS[2]],
         ..About::DRIVER
     };
 
