@@ -29,9 +29,47 @@ fn the_files_of_the_existing_tool_are_taken() {
     }
 }
 
+/// Checks that a change of the section is one mistake, which `create` refuses, too, before it sends anything.
+fn assert_mistake(change: &Value, pointer: &str, said: &str) {
+    let found = mistakes(change, json!({}));
+    assert_eq!((found.len(), found.first().map(|found| found.0.as_str())), (1, Some(pointer)), "{change}: {found:?}");
+    assert!(found[0].1.contains(said), "{change}: {found:?}");
+    if matches!(pointer, "/endpoint" | "/secure_env/1") {
+        return;
+    }
+    let fault = harness(&Azure::shared(), change, |_| {}).create(ID, json!({})).unwrap_err();
+    assert_eq!((fault.reaction, fault.details[0].pointer.as_str()), (Reaction::GiveUp, pointer), "{change}");
+    assert!(testing::host(|host| host.requests.is_empty()));
+}
+
+#[test]
+fn networks_that_can_not_be_are_refused() {
+    let id = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/n";
+    for (change, pointer, said) in [
+        (json!({"network_type": "hidden"}), "/network_type", "write `public` or `private`"),
+        (json!({"network_type": "private", "ports": null}), "/ports", "only together with ports"),
+        (json!({"network_type": "private", "subnet_name": "s"}), "/subnet_name", "without `vnet_name`"),
+        (json!({"network_type": "private", "vnet_name": "a b"}), "/vnet_name", "up to 80 letters"),
+        (
+            json!({"network_type": "private", "vnet_name": "v", "subnet_name": "-s"}),
+            "/subnet_name",
+            "begins with a letter",
+        ),
+        (json!({"network_type": "private", "subnet_id": "s"}), "/subnet_id", "is not the id of a subnet"),
+        (
+            json!({"network_type": "private", "subnet_id": format!("{id}/../x")}),
+            "/subnet_id",
+            "is not the id of a subnet",
+        ),
+        (json!({"network_type": "private", "subnet_id": id, "vnet_name": "v"}), "/subnet_id", "one or the other"),
+        (json!({"subnet_id": id}), "/subnet_id", "a public group joins no subnet"),
+    ] {
+        assert_mistake(&change, pointer, said);
+    }
+}
+
 #[test]
 fn mistakes_are_told_at_their_places() {
-    let id = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/n";
     for (change, pointer, said) in [
         (json!({"endpoint": "https://portal.azure.com"}), "/endpoint", "not where Azure is managed"),
         (json!({"resource_group": " "}), "/resource_group", "it is empty"),
@@ -50,23 +88,6 @@ fn mistakes_are_told_at_their_places() {
         (json!({"image": "nginx :alpine"}), "/image", "there are spaces"),
         (json!({"image": "https://r.io/nginx"}), "/image", "without `https://`"),
         (json!({"os_type": "solaris"}), "/os_type", "write `linux` or `windows`"),
-        (json!({"network_type": "hidden"}), "/network_type", "write `public` or `private`"),
-        (json!({"network_type": "private", "ports": null}), "/ports", "only together with ports"),
-        (json!({"network_type": "private", "subnet_name": "s"}), "/subnet_name", "without `vnet_name`"),
-        (json!({"network_type": "private", "vnet_name": "a b"}), "/vnet_name", "up to 80 letters"),
-        (
-            json!({"network_type": "private", "vnet_name": "v", "subnet_name": "-s"}),
-            "/subnet_name",
-            "begins with a letter",
-        ),
-        (json!({"network_type": "private", "subnet_id": "s"}), "/subnet_id", "is not the id of a subnet"),
-        (
-            json!({"network_type": "private", "subnet_id": format!("{id}/../x")}),
-            "/subnet_id",
-            "is not the id of a subnet",
-        ),
-        (json!({"network_type": "private", "subnet_id": id, "vnet_name": "v"}), "/subnet_id", "one or the other"),
-        (json!({"subnet_id": id}), "/subnet_id", "a public group joins no subnet"),
         (json!({"gpu_type": "K80"}), "/gpu_type", "Azure has retired the K80"),
         (json!({"gpu_type": "p100", "gpu_count": 2}), "/gpu_type", "Azure has retired the P100"),
         (json!({"gpu_type": "H100"}), "/gpu_type", "write `V100`"),
@@ -88,19 +109,7 @@ fn mistakes_are_told_at_their_places() {
         (json!({"tags": {"a<b": "x"}}), "/tags/a<b", "none of"),
         (json!({"tags": {"a": "x".repeat(257)}}), "/tags/a", "256 characters"),
     ] {
-        let found = mistakes(&change, json!({}));
-        assert_eq!(
-            (found.len(), found.first().map(|found| found.0.as_str())),
-            (1, Some(pointer)),
-            "{change}: {found:?}"
-        );
-        assert!(found[0].1.contains(said), "{change}: {found:?}");
-        // `create` refuses it, too, before it sends anything.
-        if !matches!(pointer, "/endpoint" | "/secure_env/1") {
-            let fault = harness(&Azure::shared(), &change, |_| {}).create(ID, json!({})).unwrap_err();
-            assert_eq!((fault.reaction, fault.details[0].pointer.as_str()), (Reaction::GiveUp, pointer), "{change}");
-            assert!(testing::host(|host| host.requests.is_empty()));
-        }
+        assert_mistake(&change, pointer, said);
     }
     let all =
         mistakes(&json!({"os_type": "x", "memory": "y", "ports": ["z"], "gpu_type": "K80", "location": ""}), json!({}));

@@ -107,7 +107,7 @@ fn what_is_not_azure_proves_nothing() {
         for start in ["GET", "DELETE", "PUT"] {
             azure.lock().unwrap().overrides.push((start.to_owned(), 1000, answer.clone()));
         }
-        let observed = aci.observe(&[old.clone()]);
+        let observed = aci.observe(std::slice::from_ref(&old));
         assert!(observed.is_err_and(|fault| fault.reaction == Reaction::Retry), "{answer:?}");
         assert!(aci.find(ID).is_err_and(|fault| fault.reaction == Reaction::Retry), "{answer:?}");
         assert!(aci.list_owned(None).is_err_and(|fault| fault.reaction == Reaction::Retry), "{answer:?}");

@@ -171,7 +171,7 @@ fn what_was_just_made_is_not_gone() {
     testing::host(|host| host.remaining_ms = 5_000);
     assert_eq!(aci.destroy(&made).unwrap_err().reaction, Reaction::Retry);
     let old = Handle::new(1, made.data.replace("made=1", "made=0"));
-    assert_eq!(aci.observe(&[old.clone()]).unwrap()[0].phase, Phase::Gone);
+    assert_eq!(aci.observe(std::slice::from_ref(&old)).unwrap()[0].phase, Phase::Gone);
     aci.destroy(&old).unwrap();
 }
 
