@@ -14,7 +14,7 @@ use crate::section::Section;
 pub(crate) const API_VERSION: &str = "2023-05-01";
 /// Code of the fault of a group that Azure may not show yet.
 pub(crate) const TOO_YOUNG_CODE: &str = "azure.too-young";
-/// Time for which a deletion is remembered: until the group is old enough to be seen.
+/// Time for which a deletion is remembered.
 const DELETION_KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// Logs in.
@@ -69,19 +69,28 @@ fn require_age(arm: &Arm<'_>, reference: &Reference) -> Result<(), Fault> {
     }
     let message =
         format!("Azure does not show the container group {} yet, which was made a moment ago", reference.name);
-    Err(Fault::retry(TOO_YOUNG_CODE, message).retry_after(rest))
+    Err(Fault::retry(TOO_YOUNG_CODE, message))
 }
 
 /// Returns the time until which nothing follows from Azure's not showing a group.
 pub(crate) fn time_to_proof(arm: &Arm<'_>, reference: &Reference) -> Duration {
-    let is_deleted = arm.cache().get(&deletion_key(reference)).is_some();
-    if is_deleted { Duration::ZERO } else { reference.time_to_visibility() }
+    if is_deleted(arm, reference) { Duration::ZERO } else { reference.time_to_visibility() }
+}
+
+/// Returns true if Azure has taken the deletion of a group a moment ago. It may show the group for a while yet.
+pub(crate) fn is_deleted(arm: &Arm<'_>, reference: &Reference) -> bool {
+    arm.cache().get(&deletion_key(reference)).is_some_and(|mark| !mark.is_empty())
 }
 
 /// Remembers that Azure has taken the deletion of a group.
 pub(crate) fn remember_deletion(arm: &Arm<'_>, reference: &Reference) {
-    if !reference.time_to_visibility().is_zero() {
-        arm.cache().put(&deletion_key(reference), b"deleted", DELETION_KEPT_FOR);
+    arm.cache().put(&deletion_key(reference), b"deleted", DELETION_KEPT_FOR);
+}
+
+/// Forgets that a group of this name was deleted: it was made again.
+pub(crate) fn forget_deletion(arm: &Arm<'_>, reference: &Reference) {
+    if is_deleted(arm, reference) {
+        arm.cache().put(&deletion_key(reference), b"", Duration::ZERO);
     }
 }
 

@@ -73,6 +73,7 @@ fn send(arm: &Arm<'_>, settings: &Settings, reference: &Reference, body: &Value)
     let call = Call::put(&reference.path(), arm::API_VERSION, body.clone()).may_have_effect();
     let group = resource_group::with(arm, reference, &settings.location, || arm.read::<Group>(&call))?;
     if reference.is_id(&group.id) {
+        arm::forget_deletion(arm, reference);
         return Ok(group);
     }
     Err(arm.unreadable(Effect::Possible, "it is about another resource"))

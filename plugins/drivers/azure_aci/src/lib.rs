@@ -29,7 +29,8 @@ mod tests;
 
 use std::time::Duration;
 
-use occopus_azure_arm::{Arm, Call, LOGIN_HOSTS, Purpose};
+use occopus_azure_arm::{Arm, Call, Ended, LOGIN_HOSTS, Purpose};
+use occopus_sdk::http::Response;
 use occopus_sdk::{
     About, Detail, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Owned, Page, Phase, Reaction, Scope,
 };
@@ -42,6 +43,8 @@ pub use section::Section;
 /// Pauses of a search between answers that there is no group.
 const SEARCH_PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_millis(1500), Duration::from_secs(3)];
 
+/// Longest wait for a deletion in one call.
+const MAX_DELETION_WAIT: Duration = Duration::from_secs(60);
 /// Time that is left for the answer to the host when a wait ends.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 
@@ -149,9 +152,9 @@ fn destroy(arm: &Arm<'_>, section: &Section, reference: &Reference) -> Result<()
 /// Deletes a group. Azure may not know it yet, if it was made a moment ago: it is deleted again then.
 fn delete(arm: &Arm<'_>, reference: &Reference) -> Result<(), Fault> {
     loop {
-        if arm.remove(&Call::delete(&reference.path(), arm::API_VERSION))?.is_some() {
+        if let Some(accepted) = arm.remove(&Call::delete(&reference.path(), arm::API_VERSION))? {
             arm::remember_deletion(arm, reference);
-            return Ok(());
+            return wait_for_deletion(arm, reference, &accepted);
         }
         // The answer names neither the group nor the subscription.
         let rest = arm::time_to_proof(arm, reference);
@@ -167,6 +170,22 @@ fn delete(arm: &Arm<'_>, reference: &Reference) -> Result<(), Fault> {
             Err(fault) => return Err(fault),
         }
     }
+}
+
+/// Waits until a group is gone whose deletion Azure has accepted. One without a network of ours goes by itself.
+fn wait_for_deletion(arm: &Arm<'_>, reference: &Reference, accepted: &Response) -> Result<(), Fault> {
+    let Some(operation) = arm.operation_of(accepted)? else { return Ok(()) };
+    let is_running = match arm.wait(&operation, MAX_DELETION_WAIT)? {
+        Ended::Succeeded => false,
+        Ended::Failed(error) => return Err(Fault { reaction: Reaction::Retry, ..arm.failure(&error) }),
+        Ended::StillRunning => true,
+        Ended::Unknown => arm::read_group(arm, reference)?.is_some(),
+    };
+    if !is_running || reference.network.is_none() {
+        return Ok(());
+    }
+    let message = format!("Azure is still deleting the container group {}", reference.name);
+    Err(Fault::retry("azure.deleting", message).retry_after(ANSWER_MARGIN))
 }
 
 fn may_wait(arm: &Arm<'_>, time: Duration) -> bool {
@@ -186,9 +205,13 @@ fn list_owned(arm: &Arm<'_>, section: &Section, cursor: Option<&str>) -> Result<
         }
         page => page?,
     };
-    let owned = |group: &group::Group| group.owned(&Reference::to(group, &place.subscription, &place.group));
-    let mut machines: Vec<Owned> =
-        arm::readable(page.items).iter().filter(|group| !group.is_going()).filter_map(owned).collect();
+    let mut machines = Vec::new();
+    for group in arm::readable(page.items).iter().filter(|group| !group.is_going()) {
+        let reference = Reference::to(group, &place.subscription, &place.group);
+        if !arm::is_deleted(arm, &reference) {
+            machines.extend(group.owned(&reference));
+        }
+    }
     if page.next.is_none() && section.may_have_own_network() {
         for (instance_id, infrastructure_id, left) in network::abandoned(arm, &place)? {
             let observed = Observed::new(left.handle(), Phase::Stopped)

@@ -24,6 +24,10 @@ pub(super) struct Azure {
     pub(super) lost: Vec<String>,
     /// Deletions of networks that are refused, since Azure holds the subnet until the link is deleted.
     pub(super) holds_subnets: bool,
+    /// Number of polls until the deletion of a group has ended, where it is an operation.
+    pub(super) deletion_polls: Option<usize>,
+    /// Deletions under way: path, and polls that are left.
+    deletions: Vec<(String, usize)>,
     /// Number of resources of a page.
     pub(super) page_size: usize,
     /// Value of the header with the number of reads that are left.
@@ -68,6 +72,7 @@ impl Azure {
             None if path.ends_with("/oauth2/v2.0/token") => {
                 (200, json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "token-1"}))
             }
+            None if path.contains("/operations/") => self.poll(&path),
             None => self.act(&request.method, &path, query, body),
         };
         if let Some(at) = self.lost.iter().position(|start| what.starts_with(start.as_str())) {
@@ -78,6 +83,13 @@ impl Azure {
         headers.extend(
             self.reads_left.map(|left| ("x-ms-ratelimit-remaining-subscription-reads".to_owned(), left.to_string())),
         );
+        if status == 202 {
+            let number = self.deletions.len() - 1;
+            let url = format!(
+                "{ENDPOINT}/subscriptions/{SUBSCRIPTION}/providers/x/operations/{number}?api-version=2018-06-01"
+            );
+            headers.extend([("Azure-AsyncOperation".to_owned(), url), ("Retry-After".to_owned(), "0".to_owned())]);
+        }
         let body = if answer.is_null() { Vec::new() } else { answer.to_string().into_bytes() };
         Ok(Response { status, headers, body })
     }
@@ -135,7 +147,25 @@ impl Azure {
         (if is_new { 201 } else { 200 }, body)
     }
 
+    fn poll(&mut self, path: &str) -> (u16, Value) {
+        let number: usize = path.rsplit('/').next().and_then(|number| number.parse().ok()).expect("an operation");
+        let (path, left) = &mut self.deletions[number];
+        *left = left.saturating_sub(1);
+        let is_done = *left == 0;
+        let path = path.clone();
+        if is_done {
+            self.resources.remove(&path);
+        }
+        (200, json!({"status": if is_done { "Succeeded" } else { "InProgress" }}))
+    }
+
     fn delete(&mut self, path: &str) -> (u16, Value) {
+        if let Some(polls) =
+            self.deletion_polls.filter(|_| path.contains("/containergroups/") && self.resources.contains_key(path))
+        {
+            self.deletions.push((path.to_owned(), polls));
+            return (202, Value::Null);
+        }
         if path.ends_with("/serviceassociationlinks/default") {
             self.holds_subnets = false;
             return (200, Value::Null);

@@ -66,6 +66,31 @@ fn many_private_groups_are_removed_without_a_list_for_each() {
 }
 
 #[test]
+fn deletions_that_are_operations_are_waited_for() {
+    let azure = Azure::shared();
+    let aci = private(&azure);
+    let handles = ["1", "2"].map(|id| aci.create(id, json!({})).unwrap().handle);
+    azure.lock().unwrap().deletion_polls = Some(3);
+    handles.iter().for_each(|handle| aci.destroy(handle).unwrap());
+    assert_eq!(azure.lock().unwrap().resources.len(), 1, "the network went with the last one");
+    // With too little time, it is not done yet, and what is being deleted is not listed.
+    let handles = ["3", "4"].map(|id| aci.create(id, json!({})).unwrap().handle);
+    testing::host(|host| host.remaining_ms = 5_000);
+    for handle in &handles {
+        assert_eq!(aci.destroy(handle).unwrap_err().reaction, Reaction::Retry);
+    }
+    assert!(aci.list_owned(None).unwrap().machines.is_empty());
+    testing::host(|host| host.remaining_ms = 60_000);
+    handles.iter().for_each(|handle| aci.destroy(handle).unwrap());
+    assert_eq!(azure.lock().unwrap().resources.len(), 1);
+    // A public one goes by itself.
+    let aci = plain(&azure);
+    let made = aci.create("5", json!({})).unwrap().handle;
+    testing::host(|host| host.remaining_ms = 5_000);
+    aci.destroy(&made).unwrap();
+}
+
+#[test]
 fn the_link_by_which_azure_holds_a_subnet_is_deleted() {
     let azure = Azure::shared();
     let aci = private(&azure);
