@@ -18,6 +18,7 @@ mod handle;
 mod names;
 mod network;
 mod observe;
+mod once;
 mod output;
 mod ports;
 mod resource_group;

@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 
 use crate::group::{Group, INFRASTRUCTURE_TAG, INSTANCE_TAG};
 use crate::handle::Reference;
+use crate::once::{forget as forget_done, once};
 use crate::section::Section;
 use crate::settings::{Network, Settings, Subnet};
-use crate::{addresses, arm, handle, resource_group};
+use crate::{addresses, arm, resource_group};
 
 const API_VERSION: &str = "2024-05-01";
 const LINK_API_VERSION: &str = "2018-10-01";
@@ -35,10 +36,6 @@ const SUBNET_ADDRESSES: &str = "10.0.128.0/17";
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Delay before a network is looked at again that Azure still holds.
 const RELEASE_DELAY: Duration = Duration::from_secs(10);
-/// Time within which the call that makes a network has ended.
-const MAKING_MAX: Duration = Duration::from_secs(30);
-/// Pause of calls that wait for it.
-const MAKING_POLL: Duration = Duration::from_millis(250);
 /// Time for which a network that was there is not asked for again.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 
@@ -122,10 +119,6 @@ impl<'a> Place<'a> {
         format!("aci network\n{}", self.subnet_path())
     }
 
-    fn making_key(&self) -> String {
-        format!("aci network is made\n{}", self.subnet_path())
-    }
-
     fn neighbour_key(&self) -> String {
         format!("aci neighbour\n{}", self.subnet_path())
     }
@@ -142,34 +135,8 @@ impl<'a> Place<'a> {
 
     /// Finds the subnet, or makes it.
     fn ensure(&self, request: &NodeRequest<Section>, settings: &Settings) -> Result<Joined, Fault> {
-        let id = Some(self.subnet_path());
-        if self.arm.cache().get(&self.cache_key()).is_some_and(|known| !known.is_empty()) {
-            return Ok(Joined { id, is_new: false });
-        }
-        if self.is_being_made() {
-            return Ok(Joined { id, is_new: false });
-        }
-        self.arm.cache().put(&self.making_key(), handle::now().to_string().as_bytes(), MAKING_MAX);
-        let ensured = self.find_or_make(request, settings);
-        self.arm.cache().put(&self.making_key(), b"", Duration::ZERO);
-        let is_new = ensured?;
-        self.arm.cache().put(&self.cache_key(), b"there", KNOWN_FOR);
-        Ok(Joined { id, is_new })
-    }
-
-    /// Waits while another call of this moment makes the subnet. Returns true if it is there then.
-    fn is_being_made(&self) -> bool {
-        let number = |key: &str| String::from_utf8(self.arm.cache().get(key)?).ok()?.parse::<u64>().ok();
-        while number(&self.making_key()).is_some_and(|since| handle::now() < since + MAKING_MAX.as_secs()) {
-            if self.arm.call().cancelled() || self.arm.call().remaining() < MAX_WAIT {
-                return false;
-            }
-            self.arm.call().wait(MAKING_POLL);
-            if self.arm.cache().get(&self.cache_key()).is_some_and(|known| !known.is_empty()) {
-                return true;
-            }
-        }
-        false
+        let is_new = once(self.arm, &self.cache_key(), KNOWN_FOR, || self.find_or_make(request, settings))?;
+        Ok(Joined { id: Some(self.subnet_path()), is_new: is_new.unwrap_or(false) })
     }
 
     /// Returns true if the subnet was not there.
@@ -232,7 +199,7 @@ impl<'a> Place<'a> {
 
     /// Removes what was made here: the network, or the subnet in the user's.
     fn remove(&self) -> Result<(), Fault> {
-        self.arm.cache().put(&self.cache_key(), b"", Duration::ZERO);
+        forget_done(self.arm, &self.cache_key());
         match self.remove_once() {
             Err(fault) if is_in_use(&fault) => {
                 self.delete_link()?;
@@ -308,7 +275,7 @@ pub(crate) fn join(
 /// Forgets that the network of a group is there: Azure says that it is not.
 pub(crate) fn forget(arm: &Arm<'_>, reference: &Reference) {
     if let Some(names) = &reference.network {
-        arm.cache().put(&Place::new(arm, reference, names).cache_key(), b"", Duration::ZERO);
+        forget_done(arm, &Place::new(arm, reference, names).cache_key());
     }
 }
 

@@ -1,5 +1,7 @@
 //! Resource groups: made if they are missing, and removed if the user asks for it.
 
+use std::time::Duration;
+
 use occopus_azure_arm::{Arm, Call};
 use occopus_sdk::{Fault, log};
 use serde::Deserialize;
@@ -7,8 +9,11 @@ use serde_json::{Value, json};
 
 use crate::group::INFRASTRUCTURE_TAG;
 use crate::handle::Reference;
+use crate::once::once;
 
 const API_VERSION: &str = "2021-04-01";
+/// Time for which one that was just made is not made again.
+const KNOWN_FOR: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 struct ResourceGroup {
@@ -24,15 +29,26 @@ pub(crate) fn with<T>(
     location: &str,
     make: impl Fn() -> Result<T, Fault>,
 ) -> Result<T, Fault> {
-    match make() {
-        Err(fault) if fault.code == "azure.ResourceGroupNotFound" => {
-            arm.call().progress("making the resource group", None);
-            let body = json!({"location": location, "tags": {INFRASTRUCTURE_TAG: reference.infrastructure}});
-            arm.send(&Call::put(&reference.group_path(), API_VERSION, body))?;
-            make()
-        }
-        made => made,
+    let is_missing =
+        |made: &Result<T, Fault>| made.as_ref().is_err_and(|fault| fault.code == "azure.ResourceGroupNotFound");
+    let made = make();
+    if !is_missing(&made) {
+        return made;
     }
+    let path = reference.group_path();
+    let put = || {
+        arm.call().progress("making the resource group", None);
+        let body = json!({"location": location, "tags": {INFRASTRUCTURE_TAG: reference.infrastructure}});
+        arm.send(&Call::put(&path, API_VERSION, body))
+    };
+    once(arm, &format!("aci resource group\n{path}"), KNOWN_FOR, put)?;
+    let made = make();
+    if !is_missing(&made) {
+        return made;
+    }
+    // It was made and deleted within a moment.
+    put()?;
+    make()
 }
 
 /// Removes the resource group if it was made for this infrastructure and nothing is in it.
