@@ -6,6 +6,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+#[path = "tidy/cycles.rs"]
+mod cycles;
+
 /// Crates that a crate may depend on. Everything else that belongs to this workspace, it may not.
 const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("occopus-model", &[]),

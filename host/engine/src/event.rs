@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Plan;
+use crate::action::Plan;
 use crate::ports::Address;
 
 /// An event of an infrastructure.

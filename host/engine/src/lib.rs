@@ -8,6 +8,7 @@
 //! events, `state` defines what is stored, and `derived_state` concludes the state of an infrastructure from its
 //! instances.
 
+mod action;
 mod derived_state;
 mod drift;
 mod error;
@@ -29,12 +30,12 @@ mod state;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use action::{Action, ActionKind, Plan};
 pub use engine::Engine;
 pub use error::{EngineError, FailureReason, LocatedMessage, NodeFailure};
 pub use event::{Event, EventKind, StoredEvent};
-pub use plan::{Action, ActionKind, Plan, Rollout};
 pub use preview::{Preview, PreviewWarning};
-pub use request::{BuildRequest, MaintainOptions, OnFailure, RunHandle, Scale, StopSignal, WakeSignal};
+pub use request::{BuildRequest, MaintainOptions, OnFailure, Rollout, RunHandle, Scale, StopSignal, WakeSignal};
 pub use settings::{OwnerProbe, Settings};
 pub use state::{
     ChangeKind, InfrastructureChange, InfrastructureChanges, Pages, Position, Presence, RecordError, RecordFormat,

@@ -9,7 +9,6 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
-use crate::plan::Rollout;
 
 /// A request to build an infrastructure.
 #[derive(Debug, Clone)]
@@ -134,4 +133,14 @@ impl StopSignal {
     pub fn request_count(&self) -> u8 {
         u8::from(self.graceful.is_cancelled()) + u8::from(self.immediate.is_cancelled())
     }
+}
+
+/// Selection of the healthy instances that are replaced one after the other: first a new instance is created; when it
+/// is ready, the old one is removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rollout {
+    /// Selects instances whose type, variables or definition have changed since they were created.
+    pub changed: bool,
+    /// Selects instances that refer to an address that no longer exists.
+    pub dependents: bool,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::yaml::Item;
+use crate::yaml::{Item, Span};
 
 /// A section of a node definition that a plugin is responsible for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,4 +82,19 @@ pub(crate) fn check(schema: &Json, item: &Item, omit: Option<&str>, what: &str, 
     };
     let errors: Vec<_> = validator.iter_errors(&value).collect();
     explain::explain(&errors, schema, item, what, diagnostics);
+}
+
+/// Warns of a plugin whose section can be checked, but that can't be called.
+pub(crate) fn warn_if_unavailable(
+    section: SectionKind,
+    keyword: &str,
+    at: &Span,
+    schemas: &dyn Schemas,
+    diagnostics: &mut Diagnostics,
+) {
+    if let Some(why) = schemas.why_unavailable(section, keyword) {
+        let message = format!("nothing can be deployed with `{keyword}`: {why}");
+        let diagnostic = Diagnostic::warning("plugin.unavailable", message).at(at, "checked, but not to be deployed");
+        diagnostics.push(diagnostic.reported_once());
+    }
 }

@@ -14,7 +14,7 @@ use crate::bindings::driver::exports::occopus::driver::nodes;
 use crate::bindings::imports::occopus::host::log::Level;
 use crate::bindings::imports::occopus::types::types as wit;
 use crate::call_clock::CallClock;
-use crate::convert::{ReportedWarnings, fault_from_wit, observed_from_wit};
+use crate::convert::{fault_from_wit, observed_from_wit};
 use crate::grants::{GrantSubject, Grants};
 use crate::host::{Call, CallInput, HostServices};
 pub use crate::http::fuzz::{Headers, Leaving, Read};
@@ -22,6 +22,7 @@ use crate::http::{BodyMemoryPool, CallBodyMemory, HttpClient, HttpError, fuzz};
 use crate::invoke::{deadline, finish_fault};
 use crate::limits::CallLimits;
 use crate::process::Processes;
+use crate::reported_warnings::ReportedWarnings;
 use crate::secrets::{AwsRequest, CallSecrets, Encoding};
 
 /// The name of the secret value.

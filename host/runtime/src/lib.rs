@@ -36,6 +36,7 @@ mod measure;
 mod offline;
 mod plugin;
 mod registry;
+mod reported_warnings;
 mod runtime;
 mod sanitize;
 mod sections;

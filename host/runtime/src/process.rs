@@ -7,6 +7,7 @@
 mod address;
 mod directory;
 mod exit;
+mod file_error;
 mod members;
 mod output;
 mod process_scan;
@@ -154,7 +155,7 @@ impl Processes {
         self.run_blocking(Reaction::Retry, move |inner| {
             let directory = ProcessDirectory::new(&inner.state_dir, &id)?;
             output::tail(&directory, lines as usize)
-                .map_err(|error| directory::file_error("read", &directory.output_file(), &error))
+                .map_err(|error| file_error::file_error("read", &directory.output_file(), &error))
         })
         .await
     }

@@ -13,7 +13,6 @@ use tokio::sync::Semaphore;
 use crate::calls::RuntimeCore;
 use crate::config_managers::SandboxedConfigManager;
 use crate::contextualisers::{CallMode, SandboxedContextualiser};
-use crate::convert::ReportedWarnings;
 use crate::credential_renewal::RenewingDriver;
 use crate::credential_source::CredentialSource;
 use crate::drivers::SandboxedDriver;
@@ -28,6 +27,7 @@ use crate::offline::OfflineRuntime;
 use crate::plugin::{Description, Plugin, PluginSource};
 use crate::process::Processes;
 use crate::registry::{Registry, basic_contextualiser_key};
+use crate::reported_warnings::ReportedWarnings;
 use crate::sections::SelectorCredentialSource;
 use crate::wasm::{LazyEngine, MAX_CONCURRENT_CALLS};
 

@@ -162,6 +162,12 @@ impl From<AccessError> for ApiError {
     }
 }
 
+impl IntoResponse for AccessError {
+    fn into_response(self) -> Response {
+        ApiError::from(self).into_response()
+    }
+}
+
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let status = match &error {

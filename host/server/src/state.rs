@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 use occopus::graph::{TooLarge, svg_of_status};
 use occopus::{Occopus, ServiceSettings};
 use occopus_api::{Operation, OperationState};
-use occopus_engine::ports::{Compare, Store};
+use occopus_engine::ports::Store;
 use occopus_engine::{Engine, EngineError, InfrastructureState, NodeStatus, Status};
 use occopus_model::Infrastructure;
 
 use crate::access::{Access, Caller, Scope, Slots};
-use crate::api::Precondition;
 use crate::audit::Audit;
 use crate::feed::{CachedAnswer, Feed};
 use crate::metrics::Metrics;
-use crate::operations::{Ledger, NextWork, SubmitCheck, SubmitOutcome, Work};
+use crate::operations::{Ledger, NextWork, Work};
 use crate::problem::ApiError;
 use crate::scheduler::FairScheduler;
 use crate::supervise::Supervisor;
@@ -123,28 +121,6 @@ impl Service {
         if self.engine.exists(id).await? { Ok(()) } else { Err(unknown_infrastructure(id)) }
     }
 
-    /// Accepts an operation into the ledger, if the description satisfies the condition in the same transaction, and
-    /// wakes the supervisor.
-    ///
-    /// # Errors
-    /// Fails if the condition does not hold, the infrastructure is being destroyed, or the store fails.
-    pub(crate) async fn submit(
-        &self,
-        id: &str,
-        work: Work,
-        caller: &Caller,
-        condition: &Precondition<'_>,
-    ) -> Result<Operation, ApiError> {
-        let check = PreconditionCheck { service: self, id, condition };
-        let submitted = self.ledger.submit(id, &work, &caller.name, &check).await?;
-        self.feed.invalidate(id);
-        self.supervisor.wake(id);
-        match submitted {
-            SubmitOutcome::Accepted(operation) => Ok(*operation),
-            SubmitOutcome::Destroying => Err(destroying_error(id)),
-        }
-    }
-
     /// Waits until an operation has ended; `None` if it has not within `timeout`, or if it is not in the ledger.
     ///
     /// # Errors
@@ -168,20 +144,6 @@ impl Service {
             }
         };
         tokio::time::timeout(timeout, waiting).await.unwrap_or(Ok(None))
-    }
-}
-
-/// Check of a request's precondition on the description of an infrastructure.
-struct PreconditionCheck<'a> {
-    service: &'a Service,
-    id: &'a str,
-    condition: &'a Precondition<'a>,
-}
-
-#[async_trait]
-impl SubmitCheck for PreconditionCheck<'_> {
-    async fn check(&self, pending: Option<&Work>) -> Result<Vec<Compare>, ApiError> {
-        self.condition.check(self.service, self.id, pending).await
     }
 }
 

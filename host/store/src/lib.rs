@@ -5,8 +5,10 @@
 //! share one commit (group commit). The meaning of keys and values is not known here.
 
 mod check;
+mod file_status;
 mod lease;
 mod open;
+mod port;
 mod read;
 mod sqlite;
 mod users_file;

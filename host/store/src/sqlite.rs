@@ -5,15 +5,15 @@ use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use occopus_engine::ports::{Changes, CommitOutcome, Entry, LeaseId, Revision, Store, StoreError, Transaction};
+use occopus_engine::ports::StoreError;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+use crate::check;
+use crate::file_status::FileStatus;
 use crate::open::{is_corruption, open, retry_while_busy, store_error};
 use crate::users_file::UsersFile;
 use crate::writer::{Job, WriteOutcome, WriteTask, Writer};
-use crate::{check, lease, read, watch as watching, write};
 
 /// Time that [`SqliteStore::quiesce`] waits for pending writes.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,23 +31,6 @@ struct StoreInner {
     file_status: Arc<FileStatus>,
     /// Notified after every write of this process.
     write_notifications: watch::Receiver<()>,
-}
-
-/// State of the file.
-pub(crate) struct FileStatus {
-    pub(crate) users_file: UsersFile,
-    /// Damage, once it is found. Nothing is written from then on.
-    damage: OnceLock<String>,
-}
-
-impl FileStatus {
-    pub(crate) fn damage(&self) -> Option<&str> {
-        self.damage.get().map(String::as_str)
-    }
-
-    pub(crate) fn record_damage(&self, damage: &str) {
-        self.damage.get_or_init(|| damage.to_owned());
-    }
 }
 
 impl SqliteStore {
@@ -123,7 +106,8 @@ impl SqliteStore {
         })
     }
 
-    async fn write(
+    /// Has the writing thread do a write, and waits for its outcome.
+    pub(crate) async fn write(
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<WriteOutcome> + Send + 'static,
     ) -> Result<WriteOutcome, StoreError> {
@@ -136,61 +120,5 @@ impl SqliteStore {
     /// Returns a receiver that is notified after every write of this process.
     pub(crate) fn write_notifications(&self) -> watch::Receiver<()> {
         self.shared.write_notifications.clone()
-    }
-}
-
-/// Returns the error for an outcome that is not of the requested kind, which can't happen.
-fn mismatched_reply() -> StoreError {
-    StoreError::Unknown { message: "internal error: mismatched reply from the store".to_owned() }
-}
-
-#[async_trait]
-impl Store for SqliteStore {
-    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        let key = key.to_owned();
-        self.read(move |connection| read::get(connection, &key)).await
-    }
-
-    async fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
-        self.read(move |connection| read::range(connection, &prefix, after.as_deref(), limit)).await
-    }
-
-    async fn commit(&self, transaction: Transaction) -> Result<CommitOutcome, StoreError> {
-        match self.write(move |connection| write::apply(connection, &transaction).map(WriteOutcome::Committed)).await? {
-            WriteOutcome::Committed(committed) => Ok(committed),
-            _ => Err(mismatched_reply()),
-        }
-    }
-
-    async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        match self.write(move |connection| lease::grant(connection, ttl).map(WriteOutcome::Lease)).await? {
-            WriteOutcome::Lease(lease) => Ok(lease),
-            _ => Err(mismatched_reply()),
-        }
-    }
-
-    async fn keep_alive(&self, lease: LeaseId) -> Result<bool, StoreError> {
-        match self.write(move |connection| lease::keep_alive(connection, lease).map(WriteOutcome::KeepAlive)).await? {
-            WriteOutcome::KeepAlive(kept) => Ok(kept),
-            _ => Err(mismatched_reply()),
-        }
-    }
-
-    async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
-        let revoke = move |connection: &Connection| {
-            lease::revoke(connection, lease)?;
-            write::purge(connection)?;
-            Ok(WriteOutcome::KeepAlive(false))
-        };
-        self.write(revoke).await.map(drop)
-    }
-
-    async fn watch(&self, prefix: &str, after: Revision) -> Result<Changes, StoreError> {
-        Ok(watching::changes(self.clone(), prefix.to_owned(), after))
-    }
-
-    async fn revision(&self) -> Result<Revision, StoreError> {
-        self.read(read::revision).await
     }
 }

@@ -8,8 +8,8 @@ use futures::stream;
 use occopus_engine::ports::{Change, Changes, Revision, StoreError};
 use rusqlite::{Connection, params};
 
-use crate::SqliteStore;
 use crate::read::{RangeEnd, entry, revision, unsigned};
+use crate::sqlite::SqliteStore;
 
 /// Time between two polls of the file.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);

@@ -10,8 +10,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
 use crate::check::pragma;
+use crate::file_status::FileStatus;
 use crate::open::{is_corruption, is_full, open, retry_while_busy, store_error};
-use crate::sqlite::FileStatus;
 use crate::write;
 
 /// Maximum tasks of one transaction; bounds how long the first one waits.

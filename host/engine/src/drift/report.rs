@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use occopus_model::{Infrastructure, Node, dependency_depths, dependency_positions};
 
 use super::Fingerprints;
-use crate::plan::Rollout;
+use crate::request::Rollout;
 use crate::state::InstanceRecord;
 
 /// Returns the drifted instances by id: the parts that have changed, and the addresses they refer to that are gone.

@@ -3,7 +3,6 @@
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
-use super::implementation::warn_if_unavailable;
 use crate::check::{self, wrong_kind};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::infrastructure::HealthCheck;
@@ -48,7 +47,7 @@ pub(super) fn check(section: Option<&Item>, schemas: &dyn Schemas, diagnostics: 
             _ => {
                 if let Some(schema) = schemas.schema(SectionKind::HealthCheck, key) {
                     schema::check(&schema, value, None, &format!("`{key}`"), diagnostics);
-                    warn_if_unavailable(SectionKind::HealthCheck, key, &entry.key_at, schemas, diagnostics);
+                    schema::warn_if_unavailable(SectionKind::HealthCheck, key, &entry.key_at, schemas, diagnostics);
                 }
                 health.checks.insert(key.to_owned(), value.json());
             }

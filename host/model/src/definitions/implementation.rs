@@ -10,7 +10,7 @@ use crate::infrastructure::Implementation;
 use crate::placeholders::{self, is_placeholder};
 use crate::schema::{self, Schemas, SectionKind};
 use crate::text::has_template;
-use crate::yaml::{Item, Span};
+use crate::yaml::Item;
 
 const SECTIONS: [&str; 4] = ["resource", "contextualisation", "config_management", "health_check"];
 
@@ -70,7 +70,7 @@ fn check_plugin_section(section: SectionKind, item: &Item, schemas: &dyn Schemas
     match schemas.schema(section, name) {
         Some(schema) => {
             schema::check(&schema, item, Some("type"), &format!("{what} of type `{name}`"), diagnostics);
-            warn_if_unavailable(section, name, &keyword.at, schemas, diagnostics);
+            schema::warn_if_unavailable(section, name, &keyword.at, schemas, diagnostics);
             check_endpoint(section, name, item, schemas, diagnostics);
         }
         // The plugin is there, but gives no schema. Errors show when it runs.
@@ -104,20 +104,5 @@ fn check_endpoint(
     let Some(text) = at.str().filter(|text| !has_template(text) && !is_placeholder(text)) else { return };
     if let Some(why) = schemas.endpoint_problem(section, keyword, text) {
         diagnostics.push(Diagnostic::error("value.endpoint", why).at(&at.at, "not an endpoint").obstacle());
-    }
-}
-
-/// Warns of a plugin whose section can be checked, but that can't be called.
-pub(super) fn warn_if_unavailable(
-    section: SectionKind,
-    keyword: &str,
-    at: &Span,
-    schemas: &dyn Schemas,
-    diagnostics: &mut Diagnostics,
-) {
-    if let Some(why) = schemas.why_unavailable(section, keyword) {
-        let message = format!("nothing can be deployed with `{keyword}`: {why}");
-        let diagnostic = Diagnostic::warning("plugin.unavailable", message).at(at, "checked, but not to be deployed");
-        diagnostics.push(diagnostic.reported_once());
     }
 }

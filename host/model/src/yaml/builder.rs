@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 
-use super::loader::Loader;
 use super::{Entry, Item, Source, Span, Value, YamlNode, scalar};
 use crate::diagnostic::Diagnostic;
 
@@ -54,11 +53,23 @@ impl KeyIndex {
     }
 }
 
-/// Error: reading stopped. The loader has the diagnostic already.
+/// The reader of a file: collects diagnostics, and gives tags their effect, such as the import of another file.
+pub(super) trait TagHandler {
+    /// Adds a diagnostic.
+    fn report(&mut self, diagnostic: Diagnostic);
+
+    /// Returns true for a text that came over a network.
+    fn is_closed(&self) -> bool;
+
+    /// Applies a tag to an item. `None` after an error that ends reading.
+    fn apply_tag(&mut self, tag: &Tag, item: Item) -> Option<Item>;
+}
+
+/// Error: reading stopped. The handler has the diagnostic already.
 pub(super) struct Aborted;
 
 pub(super) struct Builder<'a> {
-    loader: &'a mut Loader,
+    handler: &'a mut dyn TagHandler,
     source: Arc<Source>,
     stack: Vec<OpenCollection>,
     anchors: HashMap<usize, Arc<YamlNode>>,
@@ -71,9 +82,9 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(loader: &'a mut Loader, source: Arc<Source>) -> Self {
+    pub(super) fn new(handler: &'a mut dyn TagHandler, source: Arc<Source>) -> Self {
         Self {
-            loader,
+            handler,
             source,
             stack: Vec::new(),
             anchors: HashMap::new(),
@@ -116,7 +127,7 @@ impl<'a> Builder<'a> {
         if self.root.is_none() {
             let whole = Span::whole(&source);
             let diagnostic = Diagnostic::error("yaml.empty", "the file is empty").at(&whole, "nothing is here");
-            self.loader.diagnostics.push(diagnostic);
+            self.handler.report(diagnostic);
         }
         self.root
     }
@@ -132,7 +143,7 @@ impl<'a> Builder<'a> {
         if !help.is_empty() {
             diagnostic = diagnostic.help(help);
         }
-        self.loader.diagnostics.push(diagnostic);
+        self.handler.report(diagnostic);
         Aborted
     }
 
@@ -198,7 +209,7 @@ impl<'a> Builder<'a> {
             false => format!("`{text}` is the number {number}: what is without quotes is read by YAML 1.2"),
         };
         let diagnostic = Diagnostic::warning("yaml.octal", message).at(at, "a number without its 0");
-        self.loader.diagnostics.push(diagnostic.help(help));
+        self.handler.report(diagnostic.help(help));
     }
 
     fn open(&mut self, children: Children, start: Span, anchor: usize, tag: Option<Tag>) -> Result<(), Aborted> {
@@ -213,12 +224,12 @@ impl<'a> Builder<'a> {
     fn count(&mut self, weight: usize, repeated: usize, at: &Span) -> Result<(), Aborted> {
         self.node_count = self.node_count.saturating_add(weight);
         self.aliased_bytes = self.aliased_bytes.saturating_add(repeated);
-        if self.loader.is_closed() && self.node_count > MAX_REMOTE_NODES {
+        if self.handler.is_closed() && self.node_count > MAX_REMOTE_NODES {
             let message =
                 format!("what comes over a network may have {MAX_REMOTE_NODES} keys and values, aliases followed");
             return Err(self.fail("yaml.size", &message, at, "deploy it in parts, or where the files are"));
         }
-        if self.loader.is_closed() && self.aliased_bytes > MAX_ALIASED_BYTES {
+        if self.handler.is_closed() && self.aliased_bytes > MAX_ALIASED_BYTES {
             let message = format!("aliases repeat more than {} MB of text", MAX_ALIASED_BYTES >> 20);
             return Err(self.fail("yaml.size", &message, at, "write less of them, or put long texts into variables"));
         }
@@ -256,7 +267,7 @@ impl<'a> Builder<'a> {
         let node = Arc::new(YamlNode { value, span: at.clone(), depth: height, node_count: weight, text_bytes: bytes });
         let item = Item { node, at };
         let item = match tag {
-            Some(tag) => self.loader.apply_tag(&tag, item).ok_or(Aborted)?,
+            Some(tag) => self.handler.apply_tag(&tag, item).ok_or(Aborted)?,
             None => item,
         };
         if anchor > 0 {
@@ -296,7 +307,7 @@ impl<'a> Builder<'a> {
                         .at(&key_at, "again")
                         .related(&first, "first here")
                         .help("remove one of them, or give it another name");
-                    self.loader.diagnostics.push(diagnostic);
+                    self.handler.report(diagnostic);
                     return Ok(());
                 }
                 entries.push(Entry { key, key_at, value: item });

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::loader::command_words;
 use super::{Item, Value};
 use crate::credentials::Secret;
 use crate::diagnostic::Diagnostic;
@@ -122,6 +121,15 @@ fn run_command(words: &[String]) -> Result<String, String> {
     }
     let text = String::from_utf8(output.stdout).map_err(|_| "prints what is not UTF-8".to_owned())?;
     Ok(text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text).to_owned())
+}
+
+/// Returns the words of a line or of a list.
+pub(super) fn command_words(item: &Item) -> Vec<String> {
+    match &item.node.value {
+        Value::String(line) => line.split_whitespace().map(str::to_owned).collect(),
+        Value::Sequence(items) => items.iter().filter_map(|item| item.str().map(str::to_owned)).collect(),
+        _ => Vec::new(),
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use saphyr_parser::Tag;
 
-use super::builder::Builder;
-use super::command::{self, CommandOutputs};
+use super::builder::{Builder, TagHandler};
+use super::command::{self, CommandOutputs, command_words};
 use super::{Entry, Item, Source, Span, Value, YamlNode, ini, scalar};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::files;
@@ -63,11 +63,6 @@ impl Loader {
     pub(crate) fn new(tags: AllowedTags) -> Self {
         let (diagnostics, values) = (Diagnostics::default(), CommandPolicy::default());
         Self { diagnostics, tags, stack: Vec::new(), file_count: 0, commands: values, referenced_files: Vec::new() }
-    }
-
-    /// Returns true for a text that came over a network.
-    pub(super) fn is_closed(&self) -> bool {
-        matches!(self.tags, AllowedTags::Closed)
     }
 
     /// Reads a file. Errors and warnings are in `diagnostics`, also when there is a result.
@@ -150,46 +145,6 @@ impl Loader {
                     error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count()
                         + 1;
                 fail(self, format!("{shown} is not UTF-8: line {line} has bytes that are not text"), "save it as UTF-8")
-            }
-        }
-    }
-
-    /// Applies a tag to an item. `None` after an error that ends reading.
-    pub(super) fn apply_tag(&mut self, tag: &Tag, item: Item) -> Option<Item> {
-        let name = format!("{}{}", tag.handle, tag.suffix);
-        match name.as_str() {
-            "!yaml_import" | "!text_import" if self.tags == AllowedTags::Closed => {
-                let message = format!("`{name}` reads a file, and nothing that comes over a network may");
-                let diagnostic = Diagnostic::error("import.refused", message).at(&item.at, "refused here");
-                self.diagnostics.push(diagnostic.help("write what it would import in its place"));
-                Some(synthetic_item(Value::Broken, &item.at))
-            }
-            "!yaml_import" => self.import(&item, true),
-            "!text_import" => self.import(&item, false),
-            "!env" if self.tags == AllowedTags::Environment => self.environment(&item),
-            "!ini" if self.tags == AllowedTags::Environment => self.ini(&item),
-            "!command" if self.tags == AllowedTags::Environment => self.command(&item),
-            "!" | "tag:yaml.org,2002:str" | "tag:yaml.org,2002:seq" | "tag:yaml.org,2002:map" => Some(item),
-            "tag:yaml.org,2002:int"
-            | "tag:yaml.org,2002:float"
-            | "tag:yaml.org,2002:bool"
-            | "tag:yaml.org,2002:null" => {
-                let value = scalar::resolve(item.str().unwrap_or_default());
-                Some(synthetic_item(value, &item.at))
-            }
-            "tag:yaml.org,2002:binary" => self.binary(item),
-            _ => {
-                let shown = name.replace("tag:yaml.org,2002:", "!!");
-                let diagnostic = if name.contains("python") {
-                    Diagnostic::error("yaml.tag", format!("the Python tag `{shown}` is refused, and never run"))
-                        .help("write the value itself")
-                } else {
-                    Diagnostic::error("yaml.tag", format!("the tag `{shown}` is not known"))
-                        .help("known are `!yaml_import` and `!text_import`, and, in credentials, `!env`, `!ini` and `!command`")
-                };
-                self.diagnostics.push(diagnostic.at(&item.at, "here"));
-                // Errors in the rest of the file are still found.
-                Some(synthetic_item(Value::Broken, &item.at))
             }
         }
     }
@@ -332,12 +287,52 @@ impl Loader {
     }
 }
 
-/// Returns the words of a line or of a list.
-pub(super) fn command_words(item: &Item) -> Vec<String> {
-    match &item.node.value {
-        Value::String(line) => line.split_whitespace().map(str::to_owned).collect(),
-        Value::Sequence(items) => items.iter().filter_map(|item| item.str().map(str::to_owned)).collect(),
-        _ => Vec::new(),
+impl TagHandler for Loader {
+    fn report(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.tags, AllowedTags::Closed)
+    }
+
+    fn apply_tag(&mut self, tag: &Tag, item: Item) -> Option<Item> {
+        let name = format!("{}{}", tag.handle, tag.suffix);
+        match name.as_str() {
+            "!yaml_import" | "!text_import" if self.tags == AllowedTags::Closed => {
+                let message = format!("`{name}` reads a file, and nothing that comes over a network may");
+                let diagnostic = Diagnostic::error("import.refused", message).at(&item.at, "refused here");
+                self.diagnostics.push(diagnostic.help("write what it would import in its place"));
+                Some(synthetic_item(Value::Broken, &item.at))
+            }
+            "!yaml_import" => self.import(&item, true),
+            "!text_import" => self.import(&item, false),
+            "!env" if self.tags == AllowedTags::Environment => self.environment(&item),
+            "!ini" if self.tags == AllowedTags::Environment => self.ini(&item),
+            "!command" if self.tags == AllowedTags::Environment => self.command(&item),
+            "!" | "tag:yaml.org,2002:str" | "tag:yaml.org,2002:seq" | "tag:yaml.org,2002:map" => Some(item),
+            "tag:yaml.org,2002:int"
+            | "tag:yaml.org,2002:float"
+            | "tag:yaml.org,2002:bool"
+            | "tag:yaml.org,2002:null" => {
+                let value = scalar::resolve(item.str().unwrap_or_default());
+                Some(synthetic_item(value, &item.at))
+            }
+            "tag:yaml.org,2002:binary" => self.binary(item),
+            _ => {
+                let shown = name.replace("tag:yaml.org,2002:", "!!");
+                let diagnostic = if name.contains("python") {
+                    Diagnostic::error("yaml.tag", format!("the Python tag `{shown}` is refused, and never run"))
+                        .help("write the value itself")
+                } else {
+                    Diagnostic::error("yaml.tag", format!("the tag `{shown}` is not known"))
+                        .help("known are `!yaml_import` and `!text_import`, and, in credentials, `!env`, `!ini` and `!command`")
+                };
+                self.diagnostics.push(diagnostic.at(&item.at, "here"));
+                // Errors in the rest of the file are still found.
+                Some(synthetic_item(Value::Broken, &item.at))
+            }
+        }
     }
 }
 

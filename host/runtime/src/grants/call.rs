@@ -14,6 +14,7 @@ use super::endpoint::{Endpoint, node_target};
 use super::target::{NetworkTarget, TargetKind, join_host_port, normalize_host};
 use crate::http::TlsIdentity;
 
+use super::refusal::yaml_quoted;
 use super::{GrantRefusal, GrantSubject, Interface, NodeAddress};
 
 /// Grants of one call. They are made for the call, and dropped with it.
@@ -398,4 +399,34 @@ fn class_refusal_reason(address: IpAddr) -> &'static str {
 /// Locks a mutex, also after a panic: the values behind it are consistent at any time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl GrantRefusal {
+    /// Creates the refusal of a network target. `target` is the line that would allow it.
+    fn network(grants: &CallGrants, request: &str, reason: &str, target: &str) -> Self {
+        Self::new(grants, request, reason, "network", target)
+    }
+
+    /// Creates the refusal of a host interface.
+    fn interface(grants: &CallGrants, name: &str) -> Self {
+        Self::new(grants, &format!("the host interface `{name}`"), "it is off unless granted", "interfaces", name)
+    }
+
+    /// Creates the refusal of a request that nothing would allow.
+    fn permanent(grants: &CallGrants, request: &str, reason: &str) -> Self {
+        Self { configuration: String::new(), ..Self::new(grants, request, reason, "network", "") }
+    }
+
+    fn new(grants: &CallGrants, request: &str, reason: &str, key: &str, item: &str) -> Self {
+        // A guest chose some of this text: nothing of it may break out of its line. JSON strings are YAML strings.
+        let configuration =
+            format!("plugins:\n  {}:\n    {key}: [{}]", yaml_quoted(&grants.config_key), yaml_quoted(item));
+        let printable = |text: &str| text.replace(char::is_control, "?");
+        Self {
+            plugin: printable(&grants.plugin),
+            request: printable(request),
+            reason: reason.to_owned(),
+            configuration,
+        }
+    }
 }

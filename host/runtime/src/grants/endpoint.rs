@@ -1,12 +1,12 @@
 //! Endpoints as users write them.
 
-use std::path::{Component, PathBuf};
+use std::path::PathBuf;
 
 use occopus_engine::ports::{Fault, Reaction};
 use url::Url;
 
 use super::address::NetworkZone;
-use super::target::{HostPattern, NetworkTarget, TargetKind, host_pattern, normalize_host};
+use super::target::{HostPattern, NetworkTarget, TargetKind, host_pattern, normalize_host, socket_path};
 
 /// Endpoint of the service of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,16 +80,6 @@ pub(super) fn node_target(address: &str) -> Option<NetworkTarget> {
         HostPattern::Name(name) if name.is_empty() => None,
         pattern => Some(NetworkTarget::new(pattern, None)),
     }
-}
-
-/// Returns the path in `unix:///PATH`, or in `unix://PATH`, which means the same to Docker's tools; none unless it is
-/// plain.
-pub(super) fn socket_path(text: &str) -> Option<PathBuf> {
-    let path = text.strip_prefix("unix://")?;
-    let path = PathBuf::from(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") });
-    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    let named = path.file_name().is_some() && !text.contains('\0');
-    (path.is_absolute() && plain && named).then_some(path)
 }
 
 fn bad_endpoint(text: &str, reason: &str) -> Fault {

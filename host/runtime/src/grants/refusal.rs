@@ -2,8 +2,6 @@
 
 use occopus_engine::ports::{Fault, Reaction};
 
-use super::CallGrants;
-
 /// Refusal of a request that is not granted to a call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("plugin `{plugin}` asked for {request}: {reason}{}", configuration_advice(.configuration))]
@@ -18,36 +16,6 @@ pub struct GrantRefusal {
     pub configuration: String,
 }
 
-impl GrantRefusal {
-    /// Creates the refusal of a network target. `target` is the line that would allow it.
-    pub(super) fn network(grants: &CallGrants, request: &str, reason: &str, target: &str) -> Self {
-        Self::new(grants, request, reason, "network", target)
-    }
-
-    /// Creates the refusal of a host interface.
-    pub(super) fn interface(grants: &CallGrants, name: &str) -> Self {
-        Self::new(grants, &format!("the host interface `{name}`"), "it is off unless granted", "interfaces", name)
-    }
-
-    /// Creates the refusal of a request that nothing would allow.
-    pub(super) fn permanent(grants: &CallGrants, request: &str, reason: &str) -> Self {
-        Self { configuration: String::new(), ..Self::new(grants, request, reason, "network", "") }
-    }
-
-    fn new(grants: &CallGrants, request: &str, reason: &str, key: &str, item: &str) -> Self {
-        // A guest chose some of this text: nothing of it may break out of its line. JSON strings are YAML strings.
-        let configuration =
-            format!("plugins:\n  {}:\n    {key}: [{}]", yaml_quoted(&grants.config_key), yaml_quoted(item));
-        let printable = |text: &str| text.replace(char::is_control, "?");
-        Self {
-            plugin: printable(&grants.plugin),
-            request: printable(request),
-            reason: reason.to_owned(),
-            configuration,
-        }
-    }
-}
-
 fn configuration_advice(configuration: &str) -> String {
     match configuration {
         "" => String::new(),
@@ -55,7 +23,7 @@ fn configuration_advice(configuration: &str) -> String {
     }
 }
 
-fn yaml_quoted(text: &str) -> String {
+pub(super) fn yaml_quoted(text: &str) -> String {
     let plain = text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }

@@ -2,12 +2,10 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::str::FromStr;
 
 use serde::Deserialize;
-
-use super::endpoint::socket_path;
 
 /// Network target of a grant: `HOST:PORT`, where the host is a name, `*.DOMAIN`, an address, a network in CIDR form or
 /// `*`, an IPv6 address or network is in brackets, and the port is a number or `*`; `unix:///PATH`; `announced`: hosts
@@ -251,6 +249,16 @@ impl fmt::Display for NetworkTarget {
             _ => f.write_str(":*"),
         }
     }
+}
+
+/// Returns the path in `unix:///PATH`, or in `unix://PATH`, which means the same to Docker's tools; none unless it is
+/// plain.
+pub(super) fn socket_path(text: &str) -> Option<PathBuf> {
+    let path = text.strip_prefix("unix://")?;
+    let path = PathBuf::from(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") });
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let named = path.file_name().is_some() && !text.contains('\0');
+    (path.is_absolute() && plain && named).then_some(path)
 }
 
 #[cfg(test)]

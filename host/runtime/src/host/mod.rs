@@ -22,11 +22,11 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::call_clock::{CallClock, WorkBudget};
-use crate::convert::ReportedWarnings;
 use crate::grants::CallGrants;
 use crate::http::{BodyMemoryPool, CallBodyMemory, HttpClient};
 use crate::limits::{CallLimits, StoreLimiter};
 use crate::process::Processes;
+use crate::reported_warnings::ReportedWarnings;
 use crate::secrets::CallSecrets;
 use crate::token_cache::TokenCache;
 

@@ -1,9 +1,12 @@
 //! Errors of an exchange, and whether the request may have had an effect.
 
 use std::error::Error;
+use std::fmt::Display;
+use std::io;
 use std::time::Duration;
 
-use super::route::Route;
+use rustls::AlertDescription;
+
 use crate::grants::GrantRefusal;
 
 /// Possibility that the server has seen the request.
@@ -89,7 +92,7 @@ impl HttpError {
         Self::new(HttpErrorKind::InvalidRequest, RequestSent::No, message)
     }
 
-    pub(super) fn timeout(kind: HttpErrorKind, route: &Route, after: Duration) -> Self {
+    pub(super) fn timeout(kind: HttpErrorKind, route: &dyn Display, after: Duration) -> Self {
         let (failure, sent) = match kind {
             HttpErrorKind::ConnectTimeout => ("did not accept a connection", RequestSent::No),
             _ => ("did not answer", RequestSent::Maybe),
@@ -98,10 +101,9 @@ impl HttpError {
     }
 
     /// Creates the error of an exchange that failed after the request began to be sent.
-    pub(super) fn from_exchange(route: &Route, error: &hyper::Error) -> Self {
+    pub(super) fn from_exchange(route: &dyn Display, error: &hyper::Error) -> Self {
         // The request's own body may be the cause.
-        let refusal =
-            || causes(error).filter_map(|cause| cause.downcast_ref()).find_map(super::tls::client_certificate_refusal);
+        let refusal = || causes(error).filter_map(|cause| cause.downcast_ref()).find_map(client_certificate_refusal);
         match causes(error).find_map(|cause| cause.downcast_ref()) {
             Some(own) => Self::clone(own),
             None if let Some(message) = refusal() => {
@@ -129,6 +131,31 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
         let cause: &'a (dyn Error + 'static) = *cause;
         cause.source()
     })
+}
+
+/// Returns a message if a server requires another client certificate. With TLS 1.3 it reports that after the client
+/// considers the session open; it processes nothing of what was sent meanwhile.
+pub(super) fn client_certificate_refusal(error: &io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref()? {
+        rustls::Error::AlertReceived(alert) if requires_certificate(*alert) => Some(format!(
+            "it refuses the client, which shows no certificate that it trusts (its alert: {alert:?}); the credentials may have \
+             one (`client_certificate`, `client_key`)"
+        )),
+        _ => None,
+    }
+}
+
+/// Returns whether an alert requires another client certificate (RFC 8446, section 6.2).
+fn requires_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+    )
 }
 
 impl From<GrantRefusal> for HttpError {

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use occopus_model::{Secret, Tls};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
-use super::error::error_chain;
+use super::error::{client_certificate_refusal, error_chain};
 use super::{HttpError, HttpErrorKind, RequestSent};
 
 /// Certificates of one access to a cloud: trusted authorities, and the client's own.
@@ -168,31 +168,6 @@ pub(super) fn handshake_error(error: &io::Error) -> HttpError {
         }
         _ => failed(HttpErrorKind::Tls, error_chain(error)),
     }
-}
-
-/// Returns a message if a server requires another client certificate. With TLS 1.3 it reports that after the client
-/// considers the session open; it processes nothing of what was sent meanwhile.
-pub(super) fn client_certificate_refusal(error: &io::Error) -> Option<String> {
-    match error.get_ref()?.downcast_ref()? {
-        Error::AlertReceived(alert) if requires_certificate(*alert) => Some(format!(
-            "it refuses the client, which shows no certificate that it trusts (its alert: {alert:?}); the credentials may have \
-             one (`client_certificate`, `client_key`)"
-        )),
-        _ => None,
-    }
-}
-
-/// Returns whether an alert requires another client certificate (RFC 8446, section 6.2).
-fn requires_certificate(alert: AlertDescription) -> bool {
-    matches!(
-        alert,
-        AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::AccessDenied
-            | AlertDescription::DecryptError
-    )
 }
 
 fn certificate_error_message(fault: &CertificateError) -> String {

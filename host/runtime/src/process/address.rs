@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use occopus_engine::ports::{Fault, Reaction};
 use sha2::{Digest as _, Sha256};
 
-use super::directory::file_error;
+use super::file_error::file_error;
 
 /// Number of addresses that are tried for one process.
 const MAX_ADDRESS_ATTEMPTS: u32 = 4096;

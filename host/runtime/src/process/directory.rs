@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::address;
+use super::file_error::file_error;
 use super::procfs::ProcessIdentity;
 
 /// Stored facts about a process. Readers accept further keys.
@@ -164,9 +165,4 @@ impl ProcessDirectory {
 fn is_valid_id(id: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=128).contains(&id.len()) && id.bytes().all(is_allowed)
-}
-
-/// Returns the fault of a file of the state that can't be used.
-pub(super) fn file_error(operation: &str, path: &Path, error: &io::Error) -> Fault {
-    Fault::new(Reaction::GiveUp, "process.state", format!("can't {operation} {}: {error}", path.display()))
 }

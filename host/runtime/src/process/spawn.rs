@@ -11,7 +11,8 @@ use std::process::{Child, Stdio};
 use occopus_engine::ports::{Fault, Reaction};
 
 use super::ProcessCommand;
-use super::directory::{ProcessDirectory, file_error};
+use super::directory::ProcessDirectory;
+use super::file_error::file_error;
 use super::procfs::INSTANCE_ID_VARIABLE;
 
 /// Variables of the host's own environment that processes get.

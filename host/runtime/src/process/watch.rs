@@ -15,7 +15,8 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::directory::{ProcessDirectory, file_error};
+use super::directory::ProcessDirectory;
+use super::file_error::file_error;
 use super::procfs::ProcessIdentity;
 use super::{Inner, rotate, spawn};
 

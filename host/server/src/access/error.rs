@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use super::{Scope, TokenError};
-use crate::problem::ApiError;
 
 /// Rejection of a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,10 +114,4 @@ impl From<TokenError> for AccessError {
 /// Rounds up to whole seconds, so that a client that waits that long is admitted.
 fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
-}
-
-impl IntoResponse for AccessError {
-    fn into_response(self) -> Response {
-        ApiError::from(self).into_response()
-    }
 }

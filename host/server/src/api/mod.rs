@@ -12,6 +12,7 @@ mod operations;
 mod plugins;
 mod service;
 mod status;
+mod submit;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

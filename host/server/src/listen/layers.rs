@@ -1,7 +1,6 @@
 //! Layers around all routes: limits of requests, and security headers of responses.
 
 use std::any::Any;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -13,8 +12,8 @@ use http::header::{self, HeaderMap, HeaderName};
 use hyper::body::Body as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::LimitExceeded;
 use super::body::{BodyErrorCell, LimitedBody, drain};
+use super::{LimitExceeded, RequestLimits};
 
 /// Headers of responses, unless a handler sets its own.
 const RESPONSE_HEADERS: [(HeaderName, &str); 6] = [
@@ -32,36 +31,6 @@ const RESPONSE_HEADERS: [(HeaderName, &str); 6] = [
 ];
 /// Value of `Strict-Transport-Security` with TLS: browsers use TLS only, for a year.
 const HSTS: &str = "max-age=31536000";
-
-/// Limits of a request.
-#[derive(Debug, Clone)]
-pub struct RequestLimits {
-    /// Number of headers.
-    pub headers: usize,
-    /// Bytes of all headers.
-    pub head_bytes: usize,
-    /// Bytes of the body.
-    pub body_bytes: usize,
-    /// Time for the body to arrive.
-    pub body_timeout: Duration,
-    /// Time for the response to begin. Its body may take longer: event streams have no end.
-    pub request_timeout: Duration,
-    /// TLS on connections.
-    pub tls: bool,
-}
-
-impl Default for RequestLimits {
-    fn default() -> Self {
-        Self {
-            headers: 100,
-            head_bytes: 64 * 1024,
-            body_bytes: 4 * 1024 * 1024,
-            body_timeout: Duration::from_secs(30),
-            request_timeout: Duration::from_secs(120),
-            tls: false,
-        }
-    }
-}
 
 /// Wraps routes and their guard in limits and security headers.
 ///
@@ -127,6 +96,8 @@ async fn set_security_headers(State(tls): State<bool>, request: Request, next: N
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::routing::{get, post};
     use http::StatusCode;
     use tower::ServiceExt as _;

@@ -9,6 +9,7 @@ mod idle;
 mod layers;
 mod limit_exceeded;
 mod peer;
+mod request_limits;
 mod serve;
 mod tls;
 
@@ -19,10 +20,11 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 pub use exposure::{ExposureError, check_exposure};
-pub use layers::{RequestLimits, layers};
+pub use layers::layers;
 pub use limit_exceeded::LimitExceeded;
 pub use peer::Peer;
 pub(crate) use peer::network_of;
+pub use request_limits::RequestLimits;
 pub use serve::serve;
 pub use tls::{TlsError, TlsFiles};
 

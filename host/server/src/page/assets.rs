@@ -2,13 +2,9 @@
 
 use std::sync::LazyLock;
 
-use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use sha2::{Digest, Sha256};
-
-use super::PageError;
-use super::error::not_found;
 
 /// A static file of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +46,9 @@ pub(super) fn path(asset: Asset) -> &'static str {
     }
 }
 
-/// Serves `/ui/static/NAME-DIGEST.EXTENSION`.
-pub(super) async fn file(Path(name): Path<String>) -> Result<Response, PageError> {
-    let file = FILES.iter().find(|file| file.path.strip_prefix(FOLDER) == Some(&*name));
-    let Some(file) = file else { return Err(not_found().await) };
+/// Returns the response with a file; none if no file has this name.
+pub(super) fn response(name: &str) -> Option<Response> {
+    let file = FILES.iter().find(|file| file.path.strip_prefix(FOLDER) == Some(name))?;
     let headers = [(CONTENT_TYPE, file.content_type), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
-    Ok((headers, file.text).into_response())
+    Some((headers, file.text).into_response())
 }

@@ -19,6 +19,8 @@ pub use error::PageError;
 pub use source::{DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, PageSource, Starter};
 
 use axum::Router;
+use axum::extract::Path;
+use axum::response::Response;
 use axum::routing::{get, post};
 
 /// Returns the routes of the page. They must be behind [`crate::access::guard`].
@@ -36,6 +38,14 @@ pub fn routes<S: PageSource>() -> Router<S> {
         .route("/ui/plugins", get(plugins::page::<S>))
         .route("/ui/login", get(sign_in::page).post(sign_in::sign_in::<S>))
         .route("/ui/logout", post(sign_in::sign_out::<S>))
-        .route("/ui/static/{name}", get(assets::file))
+        .route("/ui/static/{name}", get(asset))
         .route("/ui/{*rest}", get(error::not_found))
+}
+
+/// Serves `/ui/static/NAME-DIGEST.EXTENSION`.
+async fn asset(Path(name): Path<String>) -> Result<Response, PageError> {
+    match assets::response(&name) {
+        Some(response) => Ok(response),
+        None => Err(error::not_found().await),
+    }
 }
