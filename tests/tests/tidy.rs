@@ -179,7 +179,7 @@ const LONGER: &[(&str, &str)] = &[
     ("host/engine/tests/simulation.rs: step", "one arm for each thing that may happen"),
     ("host/occopus/src/editor.rs: description", "one JSON Schema"),
     ("host/server/src/supervise/operate.rs: attempt", "one arm for each kind of work"),
-    ("host/server/tests/page/fake.rs: status", "one status with everything in it"),
+    ("host/server/src/page/tests/fake.rs: status", "one status with everything in it"),
     ("plugins/drivers/docker/src/tests/scripted.rs", "one scripted engine"),
     ("plugins/drivers/ec2/src/refusal.rs: classify", "one table of the API's codes"),
     ("plugins/drivers/ec2/src/tests/mod.rs", "tests of one driver"),

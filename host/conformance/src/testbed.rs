@@ -194,7 +194,7 @@ impl Testbed {
                 let Some(schema) = &self.description.credentials_schema else {
                     return Err(CheckError::Skipped("it takes no credentials".to_owned()));
                 };
-                let public = occopus_runtime::secrets::public_fields(schema);
+                let public = occopus_runtime::public_fields(schema);
                 let secret = self.fixture.auth_data.iter().filter(|(name, _)| !public.contains(*name));
                 let mut searched = 0;
                 for (name, value) in secret {

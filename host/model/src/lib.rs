@@ -33,5 +33,5 @@ pub use infrastructure::{
 };
 pub use placeholders::is_placeholder;
 pub use schema::{Schemas, SectionKind};
-pub use text::{contains_template, has_template, is_deceptive};
+pub use text::{contains_template, is_deceptive};
 pub use yaml::{CommandOutputs, NamedText};

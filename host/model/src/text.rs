@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 const MARKS: [&str; 3] = ["{{", "{%", "{#"];
 
 /// Returns true for a text that rendering changes. A comment counts: it is left out.
-pub fn has_template(text: &str) -> bool {
+pub(crate) fn has_template(text: &str) -> bool {
     MARKS.iter().any(|mark| text.contains(mark))
 }
 

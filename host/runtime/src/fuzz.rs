@@ -159,15 +159,21 @@ impl Host {
         fuzz::leaving(request, &self.0.grants, self.0.secrets.as_ref(), &self.0.body_memory)
     }
 
-    /// Signs a request for AWS.
+    /// Signs a request for AWS: its method, URL, region and service, its headers, and the digest of its body.
     ///
     /// # Errors
     /// Fails if the request is not signed.
-    pub fn sign(&self, request: &AwsRequest) -> Result<(), String> {
+    pub fn sign(
+        &self,
+        [method, url, region, service]: [String; 4],
+        headers: Vec<(String, String)>,
+        payload: Vec<u8>,
+    ) -> Result<(), String> {
+        let request = AwsRequest { method, url, headers, payload, region, service };
         let url = request.url.parse().map_err(|error| format!("{error}"))?;
         let host = crate::http::host_for_secrets(&url, &self.0.grants).map_err(|error| error.to_string())?;
         let secrets = self.0.secrets.as_ref().ok_or("no secret")?;
-        secrets.aws_sign(FIELD, request, &host, jiff::Timestamp::UNIX_EPOCH).map(drop)
+        secrets.aws_sign(FIELD, &request, &host, jiff::Timestamp::UNIX_EPOCH).map(drop)
     }
 }
 

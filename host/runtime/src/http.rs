@@ -37,12 +37,13 @@ use pool::Pool;
 use prepare::PreparedRequest;
 use route::Route;
 
-pub use error::{HttpError, HttpErrorKind, RequestSent};
-pub use memory::{BodyMemoryPool, CallBodyMemory};
-pub use tls::TlsIdentity;
+pub use error::HttpError;
+pub(crate) use error::{HttpErrorKind, RequestSent};
+pub(crate) use memory::{BodyMemoryPool, CallBodyMemory};
+pub(crate) use tls::TlsIdentity;
 
 /// The body of a response.
-pub type ResponseBody = UnsyncBoxBody<Bytes, HttpError>;
+pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, HttpError>;
 
 /// The body of a request, once it is bounded.
 type RequestBody = UnsyncBoxBody<Bytes, HttpError>;
@@ -54,7 +55,7 @@ const MAX_CATALOGUE_BYTES: usize = 4 << 20;
 
 /// Bounds of one exchange.
 #[derive(Debug, Clone, Copy)]
-pub struct HttpLimits {
+pub(crate) struct HttpLimits {
     /// Time for resolution, connection and TLS together.
     pub connect: Duration,
     /// Time from the connection to the head of the response.
@@ -69,14 +70,14 @@ pub struct HttpLimits {
 
 /// HTTP client of the whole process; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct HttpClient {
+pub(crate) struct HttpClient {
     connector: Arc<Connector>,
     pool: Pool,
 }
 
 impl HttpClient {
     /// Creates a client without connections. It opens none until it is used.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -84,7 +85,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// Fails as [`HttpClient::send_within`] does.
-    pub async fn send<B>(
+    pub(crate) async fn send<B>(
         &self,
         request: Request<B>,
         grants: &CallGrants,
@@ -104,7 +105,7 @@ impl HttpClient {
     /// # Errors
     /// Fails if the request is not granted or not valid, or if the exchange fails; [`HttpError::sent`] says whether the
     /// server may have seen the request.
-    pub async fn send_within<B>(
+    pub(crate) async fn send_within<B>(
         &self,
         request: Request<B>,
         grants: &CallGrants,

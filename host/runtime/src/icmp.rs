@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// # Errors
 /// Fails with `unsupported` and the code `icmp.not-permitted` if this machine does not permit echoes: then nothing is
 /// known of the remote end.
-pub async fn echo(address: IpAddr, limit: Duration) -> Result<Option<Duration>, Fault> {
+pub(crate) async fn echo(address: IpAddr, limit: Duration) -> Result<Option<Duration>, Fault> {
     let address = address.to_canonical();
     let (socket, kind) = open_socket(address)?;
     let failed = |error: io::Error| {

@@ -1,10 +1,6 @@
 //! Plugin runtime: loads, limits and calls plugins. The only crate that names Wasmtime.
 
 pub mod grants;
-pub mod http;
-pub mod icmp;
-pub mod process;
-pub mod secrets;
 pub mod serve;
 
 mod admission;
@@ -28,6 +24,8 @@ mod explain;
 pub mod fuzz;
 mod health_checkers;
 mod host;
+mod http;
+mod icmp;
 mod invoke;
 mod kind;
 mod limits;
@@ -35,10 +33,12 @@ mod limits;
 mod measure;
 mod offline;
 mod plugin;
+mod process;
 mod registry;
 mod reported_warnings;
 mod runtime;
 mod sanitize;
+mod secrets;
 mod sections;
 mod token_cache;
 mod wasm;
@@ -47,6 +47,7 @@ mod webhook;
 pub use component_file::read_component;
 pub use credential_source::CredentialSource;
 pub use error::RuntimeError;
+pub use http::HttpError;
 pub use kind::PluginKind;
 pub use limits::CallLimits;
 #[cfg(feature = "measure")]
@@ -55,5 +56,6 @@ pub use measure::AnswerSearch;
 pub use plugin::{Consent, Description, Origin, PluginSource};
 pub use process::{run_output_rotation, spawn_output_rotation};
 pub use runtime::{PluginInfo, Runtime, RuntimeConfig};
+pub use secrets::public_fields;
 pub use sections::{credential_selector, fillable_keys};
 pub use webhook::{TrustedClient, WebhookDelivery};

@@ -25,12 +25,12 @@ use std::time::Duration;
 use occopus_engine::ports::{Fault, Reaction};
 
 use directory::{ProcessDirectory, ProcessRecord};
-pub use exit::ProcessExit;
+pub(crate) use exit::ProcessExit;
 pub use watch::{run_output_rotation, spawn_output_rotation};
 
 /// Command to run.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct ProcessCommand {
+pub(crate) struct ProcessCommand {
     /// Program and arguments.
     pub argv: Vec<String>,
     /// Variables that are added to a minimal environment. They are not stored: they may hold secrets.
@@ -43,7 +43,7 @@ pub struct ProcessCommand {
 
 /// State of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProcessState {
+pub(crate) enum ProcessState {
     /// Running.
     Running,
     /// Ended by itself.
@@ -54,7 +54,7 @@ pub enum ProcessState {
 
 /// A process that was started once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
+pub(crate) struct Process {
     /// Id under which it was started.
     pub instance_id: String,
     /// State of the process.
@@ -71,7 +71,7 @@ pub struct Process {
 
 /// All processes under one directory of state; cheap to clone. Several hosts may use the same directory at once.
 #[derive(Debug, Clone)]
-pub struct Processes {
+pub(crate) struct Processes {
     inner: Arc<Inner>,
 }
 
@@ -92,7 +92,7 @@ const LIST_PAGE_SIZE: usize = 100;
 
 impl Processes {
     /// Creates a handle. Nothing is touched before the first call. Processes get `program` as `OCCOPUS`.
-    pub fn new(state_dir: impl Into<PathBuf>, program: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(state_dir: impl Into<PathBuf>, program: impl Into<PathBuf>) -> Self {
         let (state_dir, program) = (state_dir.into(), program.into());
         let (children, rotated_outputs, is_watch_started) = Default::default();
         Self { inner: Arc::new(Inner { state_dir, program, children, rotated_outputs, is_watch_started }) }
@@ -104,7 +104,7 @@ impl Processes {
     /// # Errors
     /// Fails if the id or the command is not valid, the program can't be started, or the directory of state can't be
     /// used.
-    pub async fn start(&self, instance_id: &str, command: ProcessCommand) -> Result<Process, Fault> {
+    pub(crate) async fn start(&self, instance_id: &str, command: ProcessCommand) -> Result<Process, Fault> {
         let id = instance_id.to_owned();
         self.run_blocking(Reaction::UnknownOutcome, move |inner| inner.start(&id, &command)).await
     }
@@ -113,7 +113,7 @@ impl Processes {
     ///
     /// # Errors
     /// Fails if an id is not valid, or the directory of state can't be used.
-    pub async fn inspect(&self, instance_ids: &[String]) -> Result<Vec<Process>, Fault> {
+    pub(crate) async fn inspect(&self, instance_ids: &[String]) -> Result<Vec<Process>, Fault> {
         let ids = instance_ids.to_vec();
         self.run_blocking(Reaction::Retry, move |inner| ids.iter().map(|id| inner.inspect(id)).collect()).await
     }
@@ -122,7 +122,7 @@ impl Processes {
     ///
     /// # Errors
     /// Fails if the id is not valid, a process does not end, or the directory of state can't be used.
-    pub async fn stop(&self, instance_id: &str, grace: Duration) -> Result<(), Fault> {
+    pub(crate) async fn stop(&self, instance_id: &str, grace: Duration) -> Result<(), Fault> {
         let id = instance_id.to_owned();
         self.run_blocking(Reaction::UnknownOutcome, move |inner| inner.stop(&id, grace)).await
     }
@@ -131,7 +131,7 @@ impl Processes {
     ///
     /// # Errors
     /// Fails if the directory of state can't be used.
-    pub async fn list_all(&self, cursor: Option<&str>) -> Result<(Vec<Process>, Option<String>), Fault> {
+    pub(crate) async fn list_all(&self, cursor: Option<&str>) -> Result<(Vec<Process>, Option<String>), Fault> {
         let after = cursor.map(str::to_owned);
         self.run_blocking(Reaction::Retry, move |inner| inner.list(after.as_deref())).await
     }
@@ -141,7 +141,7 @@ impl Processes {
     ///
     /// # Errors
     /// Fails if an id is not valid, or the directory of state can't be used.
-    pub async fn exits(&self, instance_ids: &[String]) -> Result<Vec<Option<ProcessExit>>, Fault> {
+    pub(crate) async fn exits(&self, instance_ids: &[String]) -> Result<Vec<Option<ProcessExit>>, Fault> {
         let ids = instance_ids.to_vec();
         self.run_blocking(Reaction::Retry, move |inner| ids.iter().map(|id| inner.exit_of(id)).collect()).await
     }
@@ -150,7 +150,7 @@ impl Processes {
     ///
     /// # Errors
     /// Fails if the id is not valid, or the output can't be read.
-    pub async fn tail(&self, instance_id: &str, lines: u32) -> Result<String, Fault> {
+    pub(crate) async fn tail(&self, instance_id: &str, lines: u32) -> Result<String, Fault> {
         let id = instance_id.to_owned();
         self.run_blocking(Reaction::Retry, move |inner| {
             let directory = ProcessDirectory::new(&inner.state_dir, &id)?;

@@ -18,14 +18,13 @@ use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-pub(crate) use aws::AWS_KEY_PREFIX;
-pub use aws::{AwsRequest, AwsSignature};
+pub(crate) use aws::{AWS_KEY_PREFIX, AwsRequest};
 pub(crate) use fill::FilledTextTooLong;
 pub(crate) use search::{SecretPatterns, StreamMasker};
 
 /// Encoding of a secret where its placeholder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Encoding {
+pub(crate) enum Encoding {
     /// Plain text.
     Plain,
     /// Inside of a JSON string.
@@ -36,7 +35,7 @@ pub enum Encoding {
 
 /// Credential of one call. Share it by `Arc`: all methods take `&self`. Its values are wiped from memory when it is
 /// dropped.
-pub struct CallSecrets {
+pub(crate) struct CallSecrets {
     values: BTreeMap<String, Zeroizing<String>>,
     public: BTreeSet<String>,
     issued: Mutex<BTreeMap<String, PlaceholderForm>>,
@@ -65,7 +64,7 @@ const MAX_USER_BYTES: usize = 1024;
 impl CallSecrets {
     /// Creates a credential from the values by name, and the names of those that are not secret (see
     /// [`public_fields`]).
-    pub fn new(values: impl IntoIterator<Item = (String, Zeroizing<String>)>, public: BTreeSet<String>) -> Self {
+    pub(crate) fn new(values: impl IntoIterator<Item = (String, Zeroizing<String>)>, public: BTreeSet<String>) -> Self {
         let values = values.into_iter().collect();
         let (issued, section, text_patterns, answer_patterns) = Default::default();
         Self { values, public, issued, section, text_patterns, answer_patterns }
@@ -74,37 +73,37 @@ impl CallSecrets {
     /// Returns the same credential, for a call about this section. Text of the section is no secret to the guest, and
     /// is left in the answers that it reads.
     #[must_use]
-    pub fn for_section(self, section: &Value) -> Self {
+    pub(crate) fn for_section(self, section: &Value) -> Self {
         Self { section: section.to_string(), ..self }
     }
 
     /// Returns the names of the values, sorted.
-    pub fn fields(&self) -> Vec<String> {
+    pub(crate) fn fields(&self) -> Vec<String> {
         self.values.keys().cloned().collect()
     }
 
     /// Returns whether there is a value of this name.
-    pub fn has_field(&self, field: &str) -> bool {
+    pub(crate) fn has_field(&self, field: &str) -> bool {
         self.values.contains_key(field)
     }
 
     /// Returns a value that is not secret; none for a secret or an unknown name.
-    pub fn public(&self, field: &str) -> Option<String> {
+    pub(crate) fn public(&self, field: &str) -> Option<String> {
         self.public.contains(field).then(|| self.values.get(field).map(|value| value.to_string())).flatten()
     }
 
     /// Returns the value itself, for the `reveal` interface alone.
-    pub fn reveal(&self, field: &str) -> Option<Zeroizing<String>> {
+    pub(crate) fn reveal(&self, field: &str) -> Option<Zeroizing<String>> {
         self.values.get(field).cloned()
     }
 
     /// Returns a placeholder for a value; none if there is no such value.
-    pub fn placeholder(&self, field: &str, encoding: Encoding) -> Option<String> {
+    pub(crate) fn placeholder(&self, field: &str, encoding: Encoding) -> Option<String> {
         self.has_field(field).then(|| self.issue_placeholder(PlaceholderForm::Value(field.to_owned(), encoding)))
     }
 
     /// Returns a placeholder for base64(user:value); none if there is no such value.
-    pub fn basic(&self, field: &str, user: &str) -> Option<String> {
+    pub(crate) fn basic(&self, field: &str, user: &str) -> Option<String> {
         self.has_field(field).then(|| self.issue_placeholder(PlaceholderForm::Basic(field.to_owned(), user.to_owned())))
     }
 
@@ -114,7 +113,7 @@ impl CallSecrets {
     }
 
     /// Returns whether the guest has requested a placeholder. If not, nothing in its requests can be one.
-    pub fn has_placeholders(&self) -> bool {
+    pub(crate) fn has_placeholders(&self) -> bool {
         !self.issued().is_empty()
     }
 

@@ -5,7 +5,6 @@
 
 pub mod access;
 pub mod listen;
-pub mod page;
 
 mod api;
 mod audit;
@@ -14,6 +13,7 @@ mod idempotency;
 mod metrics;
 mod openapi;
 mod operations;
+mod page;
 mod page_source;
 mod problem;
 mod scheduler;

@@ -6,7 +6,6 @@
 use std::net::IpAddr;
 
 use occopus_runtime::fuzz::{Headers, Host, describe, target};
-use occopus_runtime::secrets::AwsRequest;
 
 const ENDPOINT: &str = "https://cloud.example.org:8443/v1";
 const AUTHORITY: &str = "cloud.example.org:8443";
@@ -112,8 +111,7 @@ fn sign(host: &Host, mut fields: impl Iterator<Item = String>) {
     let (method, url, region, service, payload) = (next(), next(), next(), next(), next().into_bytes());
     let headers = fields.filter_map(|field| field.split_once(':').map(|(a, b)| (a.to_owned(), b.to_owned())));
     let headers = headers.collect();
-    let request = AwsRequest { method, url, headers, payload, region, service };
-    if let Err(why) = host.sign(&request) {
+    if let Err(why) = host.sign([method, url, region, service], headers, payload) {
         assert!(!why.is_empty());
     }
 }

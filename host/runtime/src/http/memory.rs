@@ -12,13 +12,13 @@ const GUARANTEED_BYTES_PER_CALL: u64 = 512 << 10;
 
 /// Memory for the bodies of all calls.
 #[derive(Debug)]
-pub struct BodyMemoryPool {
+pub(crate) struct BodyMemoryPool {
     left: AtomicU64,
 }
 
 impl BodyMemoryPool {
     /// Creates a pool of so many bytes.
-    pub fn new(bytes: u64) -> Arc<Self> {
+    pub(crate) fn new(bytes: u64) -> Arc<Self> {
         Arc::new(Self { left: AtomicU64::new(bytes) })
     }
 
@@ -34,7 +34,7 @@ impl BodyMemoryPool {
 
 /// Memory for the bodies of one call.
 #[derive(Debug)]
-pub struct CallBodyMemory {
+pub(crate) struct CallBodyMemory {
     all: Arc<BodyMemoryPool>,
     max_bytes: u64,
     used: Mutex<u64>,
@@ -42,7 +42,7 @@ pub struct CallBodyMemory {
 
 impl CallBodyMemory {
     /// Creates the memory of one call: at most `max_bytes`, taken from the pool `all`.
-    pub fn new(all: &Arc<BodyMemoryPool>, max_bytes: u64) -> Arc<Self> {
+    pub(crate) fn new(all: &Arc<BodyMemoryPool>, max_bytes: u64) -> Arc<Self> {
         Arc::new(Self { all: Arc::clone(all), max_bytes, used: Mutex::default() })
     }
 

@@ -18,7 +18,7 @@ use super::{HttpError, HttpErrorKind, RequestSent};
 
 /// Certificates of one access to a cloud: trusted authorities, and the client's own.
 #[derive(Clone)]
-pub struct TlsIdentity {
+pub(crate) struct TlsIdentity {
     tls: Arc<Tls>,
     /// Digest that distinguishes it from others.
     digest: [u8; 32],
@@ -32,7 +32,7 @@ impl TlsIdentity {
     }
 
     /// Returns the certificates of a credential; none if it has none.
-    pub fn from_tls(tls: &Tls) -> Option<Self> {
+    pub(crate) fn from_tls(tls: &Tls) -> Option<Self> {
         if tls.is_empty() {
             return None;
         }

@@ -18,7 +18,7 @@ use super::procfs::ProcessIdentity;
 /// Exit of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ProcessExit {
+pub(crate) enum ProcessExit {
     /// Exit status of a process that ended by itself.
     Status(i32),
     /// Signal that ended the process.

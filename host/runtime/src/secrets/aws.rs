@@ -21,7 +21,7 @@ const MAX_NAME_BYTES: usize = 64;
 
 /// A request to be signed.
 #[derive(Debug, Clone)]
-pub struct AwsRequest {
+pub(crate) struct AwsRequest {
     /// HTTP method, such as `POST`.
     pub method: String,
     /// Absolute URL.
@@ -38,7 +38,7 @@ pub struct AwsRequest {
 
 /// Parts of an `Authorization` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AwsSignature {
+pub(crate) struct AwsSignature {
     /// Value of `x-amz-date`.
     pub date: String,
     /// Scope, such as `20260131/eu-west-1/ec2/aws4_request`.
@@ -54,7 +54,7 @@ impl CallSecrets {
     ///
     /// # Errors
     /// Returns a message if the request is not valid, or its URL is meant to be signed for others.
-    pub fn aws_sign(
+    pub(crate) fn aws_sign(
         &self,
         field: &str,
         request: &AwsRequest,

@@ -10,7 +10,7 @@ pub(crate) struct FilledTextTooLong;
 
 impl CallSecrets {
     /// Returns the text with its placeholders filled in; none if there is no placeholder of this call in it.
-    pub fn fill(&self, text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn fill(&self, text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         self.fill_within(text, usize::MAX).ok().flatten()
     }
 

@@ -19,7 +19,7 @@ const MIN_MASKED_CHARS: usize = 8;
 impl CallSecrets {
     /// Takes the values out of a text that leaves the call (faults, handles, logs, progress), in the forms in which a
     /// server or a careless plugin repeats them. A plugin that would hide a value from it has no value to hide.
-    pub fn redact(&self, text: &str) -> String {
+    pub(crate) fn redact(&self, text: &str) -> String {
         let found = self.text_patterns().find(text.as_bytes());
         replace_ranges(text.as_bytes(), &found, 0..text.len())
     }

@@ -90,7 +90,7 @@ impl CallSecrets {
     /// Signs a digest by RSASSA-PKCS1-v1_5, under a private key in PEM. The algorithm is `sha1`, `sha256`, or empty to
     /// sign the bytes as they are. Returns none if the value is not an RSA key, the algorithm is unknown, or the digest
     /// has a wrong length.
-    pub fn rsa_sign(&self, field: &str, algorithm: &str, digest: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn rsa_sign(&self, field: &str, algorithm: &str, digest: &[u8]) -> Option<Vec<u8>> {
         let pem = self.values.get(field)?.trim();
         let key = rsa::PrivateKey::from_pkcs1_pem(pem).or_else(|_| rsa::PrivateKey::from_pkcs8_pem(pem)).ok()?;
         let signature = match (algorithm, digest.len()) {

@@ -11,18 +11,18 @@ use crate::problem::ApiError;
 /// An error, shown as a page.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub struct PageError {
+pub(crate) struct PageError {
     /// HTTP status of the response.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// Text of the error.
-    pub text: String,
+    pub(crate) text: String,
     /// Advice on how to solve it.
-    pub help: Option<String>,
+    pub(crate) help: Option<String>,
 }
 
 impl PageError {
     /// Returns an error without help.
-    pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self { status, text: text.into(), help: None }
     }
 

@@ -13,10 +13,12 @@ mod plugins;
 mod shell;
 mod sign_in;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use api::page as api_page;
-pub use error::PageError;
-pub use source::{DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, PageSource, Starter};
+pub(crate) use error::PageError;
+pub(crate) use source::{DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, PageSource, Starter};
 
 use axum::Router;
 use axum::extract::Path;
@@ -24,7 +26,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 
 /// Returns the routes of the page. They must be behind [`crate::access::guard`].
-pub fn routes<S: PageSource>() -> Router<S> {
+pub(crate) fn routes<S: PageSource>() -> Router<S> {
     Router::new()
         .route("/", get(list::page::<S>))
         .route("/ui", get(list::home))

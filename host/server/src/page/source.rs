@@ -16,7 +16,11 @@ use crate::access::{AccessError, Caller, TokenText};
 
 /// The data of the page, and its sessions. The page checks whether the caller may see an infrastructure; a source does
 /// not.
-pub trait PageSource: Clone + Send + Sync + 'static {
+///
+/// [`Service`](crate::state::Service) is the source; the tests of this module have a fake. It is worth its lines: every page is
+/// checked with states that a service reaches only when several things fail at the right moment, with hostile text in each
+/// field, and with more nodes and events than a test could make. The browser's tests use the real service.
+pub(crate) trait PageSource: Clone + Send + Sync + 'static {
     /// Returns all infrastructures, in any order.
     fn list(&self) -> impl Future<Output = Result<Vec<InfrastructureRow>, PageError>> + Send;
 
@@ -75,55 +79,55 @@ pub trait PageSource: Clone + Send + Sync + 'static {
 
 /// An infrastructure in the list.
 #[derive(Debug, Clone)]
-pub struct InfrastructureRow {
+pub(crate) struct InfrastructureRow {
     /// The infrastructure, as the REST API lists it.
-    pub item: InfrastructureItem,
+    pub(crate) item: InfrastructureItem,
     /// Number of ready instances.
-    pub ready: usize,
+    pub(crate) ready: usize,
     /// Number of instances that it is to have.
-    pub instances: usize,
+    pub(crate) instances: usize,
 }
 
 /// An infrastructure on its own page.
 #[derive(Debug, Clone)]
-pub struct InfrastructureView {
+pub(crate) struct InfrastructureView {
     /// Full status from the engine.
-    pub status: Status,
+    pub(crate) status: Status,
     /// Attachment to the service, which then maintains it.
-    pub attached: bool,
+    pub(crate) attached: bool,
     /// Failure of the last build, while its description is still stored.
-    pub tried: bool,
+    pub(crate) tried: bool,
 }
 
 /// A description in the editor.
 #[derive(Debug, Clone)]
-pub struct DescriptionView {
+pub(crate) struct DescriptionView {
     /// The infrastructure's name, `infra_name`.
-    pub name: String,
+    pub(crate) name: String,
     /// YAML text with its own node definitions: as it was posted, if that is stored, otherwise generated.
-    pub text: String,
+    pub(crate) text: String,
     /// Entity tag of the current description; none if the infrastructure no longer exists.
-    pub etag: Option<String>,
+    pub(crate) etag: Option<String>,
 }
 
 /// A failed build whose infrastructure is gone.
 #[derive(Debug, Clone)]
-pub struct FailedBuildView {
+pub(crate) struct FailedBuildView {
     /// Id of the infrastructure.
-    pub id: String,
+    pub(crate) id: String,
     /// The infrastructure's name, `infra_name`.
-    pub name: String,
+    pub(crate) name: String,
     /// Time at which the build ended.
-    pub time: Timestamp,
+    pub(crate) time: Timestamp,
     /// Last events of the build, the newest first.
-    pub events: Vec<StoredEvent>,
+    pub(crate) events: Vec<StoredEvent>,
 }
 
 /// The initial text of a new description.
 #[derive(Debug, Clone)]
-pub struct Starter {
+pub(crate) struct Starter {
     /// Text of the description.
-    pub text: String,
+    pub(crate) text: String,
     /// Requirements for building it.
-    pub help: &'static str,
+    pub(crate) help: &'static str,
 }

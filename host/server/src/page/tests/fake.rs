@@ -14,11 +14,12 @@ use occopus_engine::{
     StoredEvent, Summary,
 };
 use occopus_model::{HealthCheck, Implementation};
-use occopus_server::access::{AccessError, Caller, TokenText};
-use occopus_server::page::{
+use serde_json::json;
+
+use crate::access::{AccessError, Caller, TokenText};
+use crate::page::{
     DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, PageError, PageSource, Starter,
 };
-use serde_json::json;
 
 /// Id of the infrastructure that exists.
 pub(crate) const ID: &str = "6995019c-1d9b-4e0a-b2fd-9bdb2f4d289a";

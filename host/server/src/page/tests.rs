@@ -12,10 +12,10 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use occopus_engine::InfrastructureState;
-use occopus_server::access::{Caller, Scope};
-use occopus_server::page::routes;
 use tower::ServiceExt;
 
+use super::routes;
+use crate::access::{Caller, Scope};
 use fake::{FAILED, FakeSource, GONE, ID};
 
 /// A text that breaks out of texts, attributes and scripts where it is not escaped.
