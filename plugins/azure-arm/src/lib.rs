@@ -1,6 +1,6 @@
 //! Azure Resource Manager, for the drivers of Azure: a library, not a plugin.
 //!
-//! - [`Credentials`] is the schema of what stands in `auth_data.yaml`, [`Clouds`](cloud) follow from the `endpoint`.
+//! - [`Credentials`] is the schema of what stands in `auth_data.yaml`, the clouds (`cloud`) follow from the `endpoint`.
 //! - [`Arm`] logs in, keeps the token in the host's cache, logs in again when Azure refuses it in the middle of a call, and
 //!   sends [`Call`]s. The secret goes to the log-in host alone, the token to the management host alone.
 //! - [`Arm::page`] and [`Arm::list`] read lists, and follow `nextLink`; [`Arm::poll`] and [`Arm::wait`] follow long-running
