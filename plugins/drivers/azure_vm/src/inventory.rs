@@ -22,6 +22,8 @@ const MACHINES_AT: &str = "machines ";
 #[derive(Debug, Deserialize)]
 struct Network {
     #[serde(default)]
+    name: String,
+    #[serde(default)]
     tags: Option<Tags>,
     #[serde(default)]
     location: String,
@@ -60,6 +62,12 @@ impl Network {
             subnet.properties.ip_configurations.is_empty() && subnet.properties.service_association_links.is_empty()
         };
         !is_going && self.properties.subnets.iter().all(is_free)
+    }
+
+    /// Returns true if it was made for machines. Those for container groups have the same tags, and names of their own.
+    fn is_for_machines(&self) -> bool {
+        let infrastructure = self.tags.as_ref().and_then(|tags| tags::get(tags, INFRASTRUCTURE_TAG));
+        infrastructure.is_some_and(|id| self.name.eq_ignore_ascii_case(&names::network(id, &place(&self.location))))
     }
 }
 
@@ -105,7 +113,7 @@ impl Azure<'_> {
         }
         let networks: Vec<Network> =
             self.list_if_group_exists(&self.arm.in_group(group, NETWORKS, ""), crate::NETWORK)?;
-        for network in networks.iter().filter(|network| network.is_unused()) {
+        for network in networks.iter().filter(|network| network.is_for_machines() && network.is_unused()) {
             found.extend(self.left_shared(network.tags.as_ref(), &network.location, "an empty network"));
         }
         for rules in self.list_rules(group, None)?.iter().filter(|rules| rules.is_unused()) {
@@ -123,18 +131,43 @@ impl Azure<'_> {
 
     /// Returns what is left of an instance, by the handle of its machine: `destroy` removes all of it.
     fn left(&self, infrastructure: &str, instance: &str, location: &str, what: String) -> Owned {
-        let place: String = location.chars().filter(|letter| !letter.is_whitespace()).collect();
+        let place = place(location);
         let reference = Reference {
             name: names::machine(instance),
             subscription: self.arm.subscription().to_owned(),
             group: self.section.group().to_owned(),
-            location: if place.is_empty() { self.section.place() } else { place.to_ascii_lowercase() },
+            location: if place.is_empty() { self.section.place() } else { place },
             infrastructure: infrastructure.to_owned(),
         };
         Owned {
             instance_id: instance.to_owned(),
             infrastructure_id: infrastructure.to_owned(),
             observed: Observed::new(reference.handle(), Phase::Failed).because(what),
+        }
+    }
+}
+
+/// Returns a location as it stands in names: `West Europe` is `westeurope`.
+fn place(location: &str) -> String {
+    location.chars().filter(|letter| !letter.is_whitespace()).collect::<String>().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn networks_of_container_groups_are_none_of_machines() {
+        let is_for_machines = |name: &str| {
+            let tags = json!({INFRASTRUCTURE_TAG: "i-1", INSTANCE_TAG: "x"});
+            let network = json!({"name": name, "tags": tags, "location": "West Europe", "properties": {}});
+            serde_json::from_value::<Network>(network).unwrap().is_for_machines()
+        };
+        assert!(is_for_machines("occopus-i-1-westeurope") && is_for_machines("Occopus-I-1-WestEurope"));
+        for other in ["occopus-aci-i-1-westeurope", "occopus-i-1-northeurope", "mine"] {
+            assert!(!is_for_machines(other), "{other}");
         }
     }
 }
