@@ -352,10 +352,11 @@ fn for_purpose(purpose: Purpose, fault: Fault) -> Fault {
 }
 
 /// Headers of which Azure Resource Manager sends at least one with every answer.
-const ID_HEADERS: [(&str, &str); 3] = [
+const ID_HEADERS: [(&str, &str); 4] = [
     ("x-ms-correlation-request-id", "correlation id"),
     ("x-ms-request-id", "request id"),
     ("x-ms-routing-request-id", "routing request id"),
+    ("x-ms-arm-service-request-id", "request id of the service"),
 ];
 
 /// Returns true for an answer that Azure Resource Manager sent: others answer 404 in JSON, too.

@@ -20,6 +20,7 @@ mod aadsts;
 mod cache;
 mod client;
 mod cloud;
+mod codes;
 mod credentials;
 mod error;
 mod link;

@@ -63,7 +63,7 @@ pub struct Section {
     /// `Spot` for a machine that Azure may take away, `Regular` by default.
     #[serde(default)]
     pub priority: Option<Priority>,
-    /// What becomes of a Spot machine that Azure takes away.
+    /// Fate of a Spot machine that Azure takes away.
     #[serde(default)]
     pub eviction_policy: Option<EvictionPolicy>,
     /// The most that a Spot machine may cost in an hour, in dollars; as much as a regular one by default.

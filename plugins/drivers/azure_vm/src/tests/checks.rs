@@ -1,4 +1,4 @@
-//! What is refused before anything is made, with a pointer to the user's key; and what the schema takes.
+//! Checks before anything is made, with a pointer to the user's key; and keys that the schema takes.
 
 use occopus_sdk::testing::{self, FakeHost};
 use serde_json::{Value, json};

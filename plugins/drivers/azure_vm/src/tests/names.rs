@@ -96,3 +96,23 @@ fn handles_are_read_as_they_were_written() {
     let odd = Reference::of(&Handle::new(9, "a%zz% b=c group=%ff later=x"));
     assert_eq!((odd.name.as_str(), odd.group.as_str()), ("a%zz%", "%ff"));
 }
+
+/// Checks a machine as the real service lists it: its group in capitals, and without tags.
+#[test]
+fn references_are_the_same_however_azure_spells_a_group() {
+    let section = read(&json!({}));
+    let part = names::part(INFRASTRUCTURE, ID);
+    let shown = json!({
+        "name": names::machine(ID), "location": "westeurope", "type": "Microsoft.Compute/virtualMachines", "tags": null,
+        "id": format!("/subscriptions/s/resourceGroups/DEMO/providers/Microsoft.Compute/virtualMachines/{}", names::machine(ID)),
+        "properties": {"vmId": "v", "provisioningState": "Succeeded", "storageProfile": {"osDisk": {"name": part, "osType": "Linux"}}},
+    });
+    let machine: crate::machine::Machine = serde_json::from_value(shown).unwrap();
+    let reference = machine.reference("s", &section);
+    assert_eq!(
+        (reference.group.as_str(), reference.location.as_str(), reference.infrastructure.as_str()),
+        ("demo", "westeurope", INFRASTRUCTURE)
+    );
+    assert_eq!(machine.instance(), Some(ID));
+    assert!(machine.may_belong_to(ID));
+}
