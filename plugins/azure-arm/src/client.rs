@@ -8,10 +8,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cloud::Cloud;
+use crate::codes::Subject;
 use crate::credentials::Identity;
 use crate::error::ArmError;
 use crate::link;
-use crate::reaction::{self, Subject};
+use crate::reaction;
 use crate::token::{Login, Origin, Token};
 
 /// Code of an answer that is not Azure's.

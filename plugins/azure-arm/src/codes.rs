@@ -3,7 +3,45 @@
 
 use occopus_sdk::Reaction;
 
-use crate::reaction::{Subject, Verdict};
+/// Subject of a refusal, for which a driver has a key in its section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Subject {
+    /// Nothing that the user wrote.
+    None,
+    Endpoint,
+    Group,
+    Location,
+    Size,
+    Image,
+    Plan,
+    ComputerName,
+    Username,
+    Password,
+    SshKey,
+    UserData,
+    Network,
+    Subnet,
+    Zones,
+    Priority,
+    Identity,
+    Tags,
+    Ports,
+    OperatingSystem,
+    Gpu,
+    Registry,
+}
+
+/// Judgement of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// Reaction of the host.
+    pub reaction: Reaction,
+    /// Subject in the user's section.
+    pub subject: Subject,
+    /// Advice for the user; empty if Microsoft's own words suffice.
+    pub hint: &'static str,
+}
 
 /// Row of the table: codes of which one must match (none match all; a `*` at the end or at the beginning stands for
 /// anything), words of which one must be in the message or the target (none match all).

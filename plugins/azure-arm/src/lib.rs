@@ -34,9 +34,10 @@ mod token;
 
 pub use client::{Arm, Call, Effect, NOT_AZURE_CODE, Purpose};
 pub use cloud::{Cloud, LOGIN_HOSTS, endpoint_mistake};
+pub use codes::{Subject, Verdict};
 pub use credentials::Credentials;
 pub use error::ArmError;
 pub use list::ListPage;
 pub use operation::{Ended, Operation, Progress};
-pub use reaction::{Subject, Verdict, classify, is_busy, is_in_use, names_missing_reference};
+pub use reaction::{classify, is_busy, is_in_use, names_missing_reference};
 pub use resource_id::ResourceId;

@@ -7,53 +7,13 @@ use occopus_sdk::http::Response;
 use occopus_sdk::{Fault, Reaction};
 
 use crate::client::Effect;
-use crate::codes::{IN_USE, RIGHTS, Row, TABLE, WAIT};
+use crate::codes::{IN_USE, RIGHTS, Row, Subject, TABLE, Verdict, WAIT};
 use crate::error::ArmError;
 
 /// Delay before a throttled call is repeated, if Azure does not give one.
 const DEFAULT_THROTTLE_DELAY: Duration = Duration::from_secs(5);
 /// Delay before a call is repeated that met another change of the same resource.
 const BUSY_DELAY: Duration = Duration::from_secs(3);
-
-/// Subject of a refusal, for which a driver has a key in its section.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Subject {
-    /// Nothing that the user wrote.
-    None,
-    Endpoint,
-    Group,
-    Location,
-    Size,
-    Image,
-    Plan,
-    ComputerName,
-    Username,
-    Password,
-    SshKey,
-    UserData,
-    Network,
-    Subnet,
-    Zones,
-    Priority,
-    Identity,
-    Tags,
-    Ports,
-    OperatingSystem,
-    Gpu,
-    Registry,
-}
-
-/// Judgement of a code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
-    /// Reaction of the host.
-    pub reaction: Reaction,
-    /// Subject in the user's section.
-    pub subject: Subject,
-    /// Advice for the user; empty if Microsoft's own words suffice.
-    pub hint: &'static str,
-}
 
 /// Codes of answers about what does not exist.
 const NOT_FOUND: [&str; 5] =
