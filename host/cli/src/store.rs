@@ -11,9 +11,6 @@ use super::args::{GlobalArgs, OutputFormat, StoreCommand};
 use super::failure::Failure;
 use super::print;
 
-/// Number of events that are read at a time.
-const PAGE_SIZE: usize = 500;
-
 pub(crate) async fn run(command: StoreCommand, common: &GlobalArgs) -> Result<(), Failure> {
     let overrides = Overrides { config: common.cfg.clone(), auth_data: common.auth_data_path.clone() };
     let (config, warnings) = Config::load(&overrides)?;
@@ -105,18 +102,9 @@ async fn unreadable_records(occopus: &Occopus) -> Vec<EngineError> {
     for infrastructure in infrastructures {
         let id = &infrastructure.id;
         unreadable.extend(engine.status(id, false).await.err());
-        let mut after = 0;
-        loop {
-            match engine.events(id, after, PAGE_SIZE).await {
-                Ok(events) => match events.last().and_then(|event| event.id) {
-                    Some(last) => after = last,
-                    None => break,
-                },
-                Err(error) => {
-                    unreadable.push(error);
-                    break;
-                }
-            }
+        match engine.unreadable_events(id).await {
+            Ok(errors) => unreadable.extend(errors.into_iter().map(EngineError::from)),
+            Err(error) => unreadable.push(error),
         }
     }
     unreadable

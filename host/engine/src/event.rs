@@ -5,6 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::action::Plan;
 use crate::ports::Address;
@@ -25,9 +26,6 @@ pub struct Event {
     #[serde(flatten)]
     pub kind: EventKind,
 }
-
-/// An event from the store; its `id` is present.
-pub type StoredEvent = Event;
 
 /// Kind of an event. The names without hyphens are those of the events of Occopus 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -259,9 +257,33 @@ pub enum EventKind {
         /// Message of the health check.
         message: String,
     },
-    /// Kind of an event that a newer version wrote.
-    #[serde(other)]
-    Unknown,
+    /// Kind that this version does not know, or that has other fields here. It is passed on as it was written.
+    #[serde(untagged)]
+    Unknown(UnknownEvent),
+}
+
+/// An event of another version: its name and its fields, as they were written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Map<String, Value>")]
+pub struct UnknownEvent {
+    #[serde(rename = "event")]
+    name: String,
+    #[serde(flatten)]
+    fields: Map<String, Value>,
+}
+
+impl TryFrom<Map<String, Value>> for UnknownEvent {
+    type Error = &'static str;
+
+    fn try_from(mut fields: Map<String, Value>) -> Result<Self, Self::Error> {
+        // The version of the record's format belongs to the store.
+        fields.remove("v");
+        let is_word = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        match fields.remove("event") {
+            Some(Value::String(name)) if !name.is_empty() && is_word(&name) => Ok(Self { name, fields }),
+            _ => Err("`event` is not the name of an event"),
+        }
+    }
 }
 
 /// Declares the name of each event in JSON, and whether the event is stored. An event that is missing here does not
@@ -273,11 +295,11 @@ macro_rules! event_names {
             pub const NAMES: [&str; [$($name),*].len()] = [$($name),*];
 
             /// Returns the name, as it is in JSON under `event`.
-            pub fn name(&self) -> &'static str {
+            pub fn name(&self) -> &str {
                 match self {
                     $(Self::$stored { .. } => $name,)*
                     $(Self::$transient { .. } => $transient_name,)*
-                    Self::Unknown => "unknown",
+                    Self::Unknown(event) => &event.name,
                 }
             }
 
@@ -423,7 +445,7 @@ impl fmt::Display for EventKind {
                 write!(f, "{node_name}: {call} again in {seconds:.1} s: {message}")
             }
             Self::Waiting { node_name, message, .. } => write!(f, "{node_name}: waiting: {message}"),
-            Self::Unknown => f.write_str("unknown event of a newer version"),
+            Self::Unknown(_) => f.write_str("unknown event of a newer version"),
         }
     }
 }
@@ -461,7 +483,19 @@ mod tests {
                 assert_eq!(serde_json::to_value(&kind).unwrap()["event"], **name);
             }
         }
-        assert_eq!(of_name("of a newer version"), EventKind::Unknown);
-        assert_eq!(serde_json::to_value(EventKind::Unknown).unwrap()["event"], EventKind::Unknown.name());
+    }
+
+    #[test]
+    fn an_event_of_another_version_is_passed_on_as_it_was_written() {
+        let head = r#""id":7,"time":"2026-01-01T00:00:00Z","infra_id":"i""#;
+        for rest in [r#""event":"node-moved","host":{"rack":3}"#, r#""event":"nodecreated","machine":"m""#] {
+            let event: Event = serde_json::from_str(&format!("{{\"v\":1,{head},{rest}}}")).unwrap();
+            assert!(matches!(event.kind, EventKind::Unknown(_)), "{event:?}");
+            assert_eq!(serde_json::to_string(&event).unwrap(), format!("{{{head},{rest}}}"));
+            assert!(rest.contains(&format!("\"{}\"", event.kind.name())));
+        }
+        for bad in [r#""event":"a\nid: 9""#, r#""event":"""#, r#""event":5"#, r#""name":"n""#] {
+            assert!(serde_json::from_str::<Event>(&format!("{{{head},{bad}}}")).is_err(), "{bad}");
+        }
     }
 }

@@ -33,7 +33,7 @@ pub mod testing;
 pub use action::{Action, ActionKind, Plan};
 pub use engine::Engine;
 pub use error::{EngineError, FailureReason, LocatedMessage, NodeFailure};
-pub use event::{Event, EventKind, StoredEvent};
+pub use event::{Event, EventKind, UnknownEvent};
 pub use preview::{Preview, PreviewWarning};
 pub use request::{BuildRequest, MaintainOptions, OnFailure, Rollout, RunHandle, Scale, StopSignal, WakeSignal};
 pub use settings::{OwnerProbe, Settings};

@@ -127,4 +127,21 @@ async fn an_event_of_a_newer_version_is_an_error_that_says_so() {
         panic!("one change")
     };
     assert!(matches!(error, RecordError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert_eq!(fakes.engine.unreadable_events("test").await.expect("read"), [error.clone()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_event_withholds_no_other_and_no_rollback() {
+    let fakes = Fakes::new();
+    fakes.build(&graph()).await.expect("built");
+    let events = fakes.events().await.expect("events");
+    let number = events[2].id.expect("stored");
+    let (key, value) = (format!("infra/test/event/{number:020}"), br#"{"v": 2}"#.to_vec());
+    let writes = vec![Write::Put { key, value, lease: None }];
+    fakes.store.commit(Transaction { compares: Vec::new(), writes }).await.expect("written");
+    assert_eq!(fakes.events().await.expect("the others"), [&events[..2], &events[3..]].concat());
+    // A page is full as long as there are more.
+    let page = fakes.engine.events("test", events[0].id.expect("stored"), 2).await.expect("a page");
+    assert_eq!(page, [events[1].clone(), events[3].clone()]);
+    assert!(fakes.destroy().await.expect("destroyed").left.is_empty());
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use indexmap::IndexMap;
 use occopus::graph::TooLarge;
 use occopus_api::{InfrastructureItem, Operation, PluginItem};
-use occopus_engine::{EngineError, StoredEvent};
+use occopus_engine::{EngineError, Event};
 use occopus_model::Implementation;
 
 use crate::access::{AccessError, Caller, TokenText};
@@ -67,7 +67,7 @@ impl PageSource for Service {
         Ok(Self::render_graph(self, caller, id).await?)
     }
 
-    async fn events(&self, id: &str, before: Option<u64>, limit: usize) -> Result<Vec<StoredEvent>, PageError> {
+    async fn events(&self, id: &str, before: Option<u64>, limit: usize) -> Result<Vec<Event>, PageError> {
         let newest = self.engine.cursor(id, "page").await.map_err(ApiError::from)?;
         // Beyond the newest id, there is nothing to search.
         let before = before.unwrap_or(u64::MAX).min(newest.saturating_add(1));

@@ -193,7 +193,7 @@ impl ProgressTree {
             | EventKind::InfraUpdated
             | EventKind::InfraReady
             | EventKind::InfraDrop
-            | EventKind::Unknown => {}
+            | EventKind::Unknown(_) => {}
             EventKind::NodeScaled { node_name, to, .. } => {
                 self.nodes.entry(node_name.clone()).or_default().target = *to as usize;
             }

@@ -19,6 +19,7 @@ mod removal;
 mod retention;
 mod rollout;
 mod scale;
+mod stored_events;
 mod task_specs;
 mod view;
 
@@ -32,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::{Limiters, MonotonicTime, RunContext, Services};
 use crate::error::{EngineError, NodeFailure};
-use crate::event::{Event, StoredEvent};
+use crate::event::Event;
 use crate::lease::InfrastructureLease;
 use crate::plan::{Plan, PlanOptions, Rollout, Targets};
 use crate::ports::{Clock, Compare, Plugins, Store, StoreError};
@@ -40,7 +41,8 @@ use crate::preview::Preview;
 use crate::request::{BuildRequest, MaintainOptions, RunHandle, Scale};
 use crate::settings::Settings;
 use crate::state::{
-    self, DesiredRecord, InfrastructureChanges, OwnerRecord, Position, decode, keys, load_instances, load_record,
+    self, DesiredRecord, InfrastructureChanges, OwnerRecord, Position, RecordError, decode, keys, load_instances,
+    load_record,
 };
 use crate::status::{DestroyReport, InstanceState, Leftover, Orphan, Owner, Status, Summary};
 
@@ -310,19 +312,28 @@ impl Engine {
         view::list(&*self.store).await
     }
 
-    /// Returns at most `limit` stored events after the one with the id `number`. The last events of an infrastructure
-    /// that was rolled back are kept for a day.
+    /// Returns at most `limit` stored events after the one with the id `number`; fewer only if there are no more. An
+    /// event that this version can't read is left out, and logged. The last events of an infrastructure that was rolled
+    /// back are kept for a day.
     ///
     /// # Errors
     /// Fails if the id is not valid, or if the store can't be read.
-    pub async fn events(&self, id: &str, number: u64, limit: usize) -> Result<Vec<StoredEvent>, EngineError> {
+    pub async fn events(&self, id: &str, number: u64, limit: usize) -> Result<Vec<Event>, EngineError> {
         check::id(id)?;
-        let after = keys::event(id, number);
-        let entries = self.store.range(&keys::events(id), Some(&after), limit).await?;
-        if entries.is_empty() && !self.exists(id).await? {
+        let events = stored_events::read(&*self.store, id, number, limit).await?;
+        if events.is_empty() && !self.exists(id).await? {
             return retention::retained_events(self, id, number, limit).await;
         }
-        entries.iter().map(|entry| Ok(decode(&entry.key, &entry.value)?)).collect()
+        Ok(events)
+    }
+
+    /// Returns an error for each stored event that this version can't read.
+    ///
+    /// # Errors
+    /// Fails if the id is not valid, or if the store can't be read.
+    pub async fn unreadable_events(&self, id: &str) -> Result<Vec<RecordError>, EngineError> {
+        check::id(id)?;
+        Ok(stored_events::unreadable(&*self.store, id).await?)
     }
 
     /// Returns the position after all changes so far, from which [`Engine::watch`] reports the next ones.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Engine;
+use super::{Engine, stored_events};
 use crate::error::EngineError;
-use crate::event::StoredEvent;
+use crate::event::Event;
 use crate::ports::Write;
 use crate::state::{HeadRecord, Pages, RolledBackRecord, decode, encode, keys, load_record};
 
@@ -21,12 +21,9 @@ pub(super) async fn retain(engine: &Engine, id: &str) -> Result<Vec<Write>, Engi
     let head: Option<HeadRecord> = load_record(store, &keys::head(id)).await?;
     let last = head.unwrap_or_default().event;
     let after = keys::event(id, last.saturating_sub(MAX_RETAINED_EVENTS));
-    let mut events = Vec::new();
-    for entry in
-        store.range(&keys::events(id), Some(&after), usize::try_from(MAX_RETAINED_EVENTS).unwrap_or(50)).await?
-    {
-        events.push(decode(&entry.key, &entry.value)?);
-    }
+    let limit = usize::try_from(MAX_RETAINED_EVENTS).unwrap_or(50);
+    let entries = store.range(&keys::events(id), Some(&after), limit).await?;
+    let events = entries.iter().filter_map(stored_events::readable).collect();
     let record = RolledBackRecord { at: engine.clock.now(), events };
     let mut writes = expire_old(engine).await?;
     writes.push(Write::Put { key: keys::rolled_back(id), value: encode(record)?, lease: None });
@@ -36,8 +33,10 @@ pub(super) async fn retain(engine: &Engine, id: &str) -> Result<Vec<Write>, Engi
 async fn expire_old(engine: &Engine) -> Result<Vec<Write>, EngineError> {
     let mut kept = Vec::new();
     for entry in Pages::collect(&*engine.store, keys::ROLLED_BACK).await? {
-        let record: RolledBackRecord = decode(&entry.key, &entry.value)?;
-        kept.push((record.at, entry.key));
+        match decode::<RolledBackRecord>(&entry.key, &entry.value) {
+            Ok(record) => kept.push((record.at, entry.key)),
+            Err(error) => tracing::warn!("kept events are not removed when they are old: {error}"),
+        }
     }
     kept.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     let now = engine.clock.now();
@@ -55,7 +54,7 @@ pub(super) async fn retained_events(
     id: &str,
     after: u64,
     limit: usize,
-) -> Result<Vec<StoredEvent>, EngineError> {
+) -> Result<Vec<Event>, EngineError> {
     let record: Option<RolledBackRecord> = load_record(&*engine.store, &keys::rolled_back(id)).await?;
     let events = record.map(|record| record.events).unwrap_or_default();
     Ok(events.into_iter().filter(|event| event.id.is_some_and(|number| number > after)).take(limit).collect())

@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt as _, future};
 
 use super::keys::{self, KeyPart};
 use super::{Position, RecordError, decode, watch_after};
-use crate::event::StoredEvent;
+use crate::event::Event;
 use crate::ports::{Change, Entry, Store, StoreError};
 
 /// A stream of changes, in the order in which they were made.
@@ -37,7 +37,7 @@ pub enum ChangeKind {
         presence: Presence,
     },
     /// An event was stored.
-    Event(Box<StoredEvent>),
+    Event(Box<Event>),
     /// An event was stored that this program can't read.
     UnreadableEvent(RecordError),
     /// A request to scale was stored; removed: the owner has applied it.

@@ -8,6 +8,8 @@
 mod batch;
 mod local;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod topic;
 
 use std::collections::HashMap;
@@ -112,6 +114,7 @@ impl Feed {
             for topic in self.topics().values() {
                 topic.invalidate();
             }
+            self.note_listed_change();
         }
     }
 
@@ -126,22 +129,12 @@ impl Feed {
         let mut changes = changes.ready_chunks(MAX_CHANGES_PER_ROUND);
         let mut unsent = UnsentEvents::new();
         let mut next = Instant::now();
-        let ended = 'following: loop {
+        let ended = loop {
             tokio::select! {
                 round = changes.next() => {
-                    let mut listed = false;
                     let Some(round) = round else { break None };
-                    for change in round {
-                        match change {
-                            Ok(change) => {
-                                listed |= self.process_change(&change, &mut unsent);
-                                *position = change.position;
-                            }
-                            Err(error) => break 'following Some(error),
-                        }
-                    }
-                    if listed {
-                        self.note_listed_change();
+                    if let Err(error) = self.process_round(round, &mut unsent, position) {
+                        break Some(error);
                     }
                 }
                 Some(message) = local.recv() => self.process_local(message, &mut unsent),
@@ -156,6 +149,26 @@ impl Feed {
             self.publish(&id, events);
         }
         ended
+    }
+
+    /// Processes changes that were read together, up to the first error. Those before it wake the readers of lists, too.
+    fn process_round(
+        &self,
+        round: Vec<Result<InfrastructureChange, StoreError>>,
+        unsent: &mut UnsentEvents,
+        position: &mut Position,
+    ) -> Result<(), StoreError> {
+        let mut listed = false;
+        let processed = round.into_iter().try_for_each(|change| {
+            let change = change?;
+            listed |= self.process_change(&change, unsent);
+            *position = change.position;
+            Ok(())
+        });
+        if listed {
+            self.note_listed_change();
+        }
+        processed
     }
 
     /// Processes a change. Returns true if lists show it.
@@ -185,6 +198,7 @@ impl Feed {
                 false
             }
             ChangeKind::UnreadableEvent(error) => {
+                // Subscribers who wait for it read the next one from the store, which leaves this one out.
                 tracing::warn!(infrastructure = id, "an event cannot be sent: {error}");
                 false
             }

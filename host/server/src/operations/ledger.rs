@@ -8,10 +8,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::{Stream, StreamExt as _, future};
+use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use occopus_api::{Operation, OperationKind, OperationState};
-use occopus_engine::ports::{CommitOutcome, Compare, Entry, Revision, Store, StoreError, Transaction, Write};
+use occopus_engine::ports::{Change, CommitOutcome, Compare, Entry, Revision, Store, StoreError, Transaction, Write};
 use occopus_engine::{Pages, Position, RecordFormat, VersionField, watch_after};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -50,10 +50,11 @@ pub(crate) enum NextWork {
     Idle,
 }
 
-/// A change of an infrastructure's pending operation, or of whether the infrastructure is to be maintained.
+/// A change of an infrastructure's pending operation, or of whether the infrastructure is to be maintained; or another
+/// change of the service's records, which only moves the position on.
 pub(crate) struct LedgerChange {
-    /// Id of the infrastructure.
-    pub(crate) id: String,
+    /// Id of the infrastructure; none for another change.
+    pub(crate) id: Option<String>,
     /// Position from which a reader of this change resumes.
     pub(crate) position: Position,
 }
@@ -145,20 +146,18 @@ impl Ledger {
         }
     }
 
-    /// Watches the changes after a position, by any process. None is missed, and none is reported twice.
+    /// Watches the changes after a position, by any process. None is missed, and none is reported twice. Changes of other
+    /// records of the service are reported without an id: a reader who resumes does not read them again.
     ///
     /// # Errors
     /// Fails if the store does not answer.
     pub(crate) async fn watch(&self, after: Position) -> Result<LedgerChanges, StoreError> {
         let changes = watch_after(&*self.store, WATCHED_PREFIX, after).await?;
-        let typed = changes.filter_map(|change| {
-            let typed = change.map(|change| {
-                let id = [PENDING_PREFIX, ATTACHED_PREFIX].iter().find_map(|prefix| change.key.strip_prefix(prefix))?;
-                Some(LedgerChange { id: id.to_owned(), position: Position::after_change(&change) })
-            });
-            future::ready(typed.transpose())
-        });
-        Ok(Box::pin(typed))
+        let typed = |change: Change| {
+            let id = [PENDING_PREFIX, ATTACHED_PREFIX].iter().find_map(|prefix| change.key.strip_prefix(prefix));
+            LedgerChange { id: id.map(str::to_owned), position: Position::after_change(&change) }
+        };
+        Ok(Box::pin(changes.map(move |change| change.map(typed))))
     }
 
     /// Returns the next work on an infrastructure.
@@ -408,7 +407,7 @@ mod tests {
         }
     }
 
-    async fn changes_after(ledger: &Ledger, position: Position) -> Vec<(String, Position)> {
+    async fn changes_after(ledger: &Ledger, position: Position) -> Vec<(Option<String>, Position)> {
         let mut stream = ledger.watch(position).await.unwrap();
         let mut changes = Vec::new();
         // With time paused, this timeout ends when nothing else is left to do.
@@ -433,7 +432,9 @@ mod tests {
         operation.set_state(OperationState::Superseded);
         ledger.end(&operation, true, None).await.unwrap();
         let all = changes_after(&ledger, Position::after(0)).await;
-        assert_eq!(all.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["d", "a", "b"], "the last of each key");
+        let ids: Vec<_> = all.iter().filter_map(|(id, _)| id.as_deref()).collect();
+        assert_eq!(ids, ["d", "a", "b"], "the last of each key");
+        assert!(all.len() > ids.len(), "other changes move the position on");
         for (index, (_, position)) in all.iter().enumerate() {
             assert_eq!(changes_after(&ledger, position.clone()).await, all[index + 1..]);
         }

@@ -6,5 +6,5 @@ mod ledger;
 mod record;
 
 pub(crate) use cleanup::clean_up;
-pub(crate) use ledger::{Ledger, LedgerChanges, NextWork, SubmitCheck, SubmitOutcome};
+pub(crate) use ledger::{Ledger, LedgerChange, LedgerChanges, NextWork, SubmitCheck, SubmitOutcome};
 pub(crate) use record::{Claim, FailedBuild, Work};

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use occopus::graph::tone::{self, Tone};
 use occopus::graph::{self, TooLarge};
 use occopus_api::{Operation, OperationState};
-use occopus_engine::{EventKind, InfrastructureState, InstanceStatus, NodeStatus, StoredEvent};
+use occopus_engine::{Event, EventKind, InfrastructureState, InstanceStatus, NodeStatus};
 use serde::Deserialize;
 
 use super::display::{self, AbsoluteTime, RelativeTime};
@@ -55,7 +55,7 @@ struct Parts<'a> {
     rows: Vec<(&'a NodeStatus, &'a InstanceStatus)>,
     more: usize,
     operations: Vec<Operation>,
-    events: Vec<StoredEvent>,
+    events: Vec<Event>,
     older: Option<u64>,
     is_past: bool,
     operates: bool,
@@ -101,7 +101,7 @@ struct Gone {
     has_failed: bool,
     operates: bool,
     operations: Vec<Operation>,
-    events: Vec<StoredEvent>,
+    events: Vec<Event>,
     now: Timestamp,
 }
 
@@ -110,7 +110,7 @@ impl Gone {
         AbsoluteTime(*time)
     }
 
-    fn event_tone(&self, event: &StoredEvent) -> &'static str {
+    fn event_tone(&self, event: &Event) -> &'static str {
         tone_of_event(&event.kind)
     }
 }
@@ -126,7 +126,7 @@ struct PageData {
     shown: InfrastructureView,
     graph: Result<String, TooLarge>,
     operations: Vec<Operation>,
-    events: Vec<StoredEvent>,
+    events: Vec<Event>,
 }
 
 async fn load_data<S: PageSource>(
@@ -217,7 +217,7 @@ impl<'a> Parts<'a> {
         display::StateLabel::new(tone::of_instance(instance.state), instance.state)
     }
 
-    fn event_tone(&self, event: &StoredEvent) -> &'static str {
+    fn event_tone(&self, event: &Event) -> &'static str {
         tone_of_event(&event.kind)
     }
 

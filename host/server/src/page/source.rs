@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use occopus::graph::TooLarge;
 use occopus_api::{InfrastructureItem, Operation, PluginItem};
-use occopus_engine::{Status, StoredEvent};
+use occopus_engine::{Event, Status};
 use occopus_model::Implementation;
 
 use super::PageError;
@@ -41,7 +41,7 @@ pub(crate) trait PageSource: Clone + Send + Sync + 'static {
         id: &str,
         before: Option<u64>,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<StoredEvent>, PageError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Event>, PageError>> + Send;
 
     /// Returns the operations of an infrastructure, the newest first: the pending one, and some that have ended.
     fn operations(&self, id: &str) -> impl Future<Output = Result<Vec<Operation>, PageError>> + Send;
@@ -120,7 +120,7 @@ pub(crate) struct FailedBuildView {
     /// Time at which the build ended.
     pub(crate) time: Timestamp,
     /// Last events of the build, the newest first.
-    pub(crate) events: Vec<StoredEvent>,
+    pub(crate) events: Vec<Event>,
 }
 
 /// The initial text of a new description.

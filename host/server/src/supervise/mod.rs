@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::feed::Feed;
-use crate::operations::{Ledger, LedgerChanges, NextWork};
+use crate::operations::{Ledger, LedgerChange, LedgerChanges, NextWork};
 
 /// Pause before the next attempt after an error of the store, or on an infrastructure that another process owns.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -122,17 +122,23 @@ impl Supervisor {
     async fn process_changes(&self, changes: LedgerChanges, position: &mut Position) {
         let mut changes = changes.ready_chunks(MAX_CHANGES_PER_ROUND);
         while let Some(round) = changes.next().await {
-            for change in round {
-                match change {
-                    Ok(change) => {
-                        self.wake(&change.id);
-                        self.shared.feed.invalidate(&change.id);
-                        *position = change.position;
-                    }
-                    Err(error) => return tracing::warn!("the ledger cannot be watched: {error}"),
+            let mut listed = false;
+            let processed = round.into_iter().try_for_each(|change| {
+                let LedgerChange { id, position: reached } = change?;
+                if let Some(id) = id {
+                    self.wake(&id);
+                    self.shared.feed.invalidate(&id);
+                    listed = true;
                 }
+                *position = reached;
+                Ok::<_, StoreError>(())
+            });
+            if listed {
+                self.shared.feed.note_listed_change();
             }
-            self.shared.feed.note_listed_change();
+            if let Err(error) = processed {
+                return tracing::warn!("the ledger cannot be watched: {error}");
+            }
         }
     }
 

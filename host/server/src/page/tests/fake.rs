@@ -11,7 +11,7 @@ use occopus_api::{InfrastructureItem, Operation, OperationKind, OperationState, 
 use occopus_engine::ports::Address;
 use occopus_engine::{
     Event, EventKind, FailingNode, InfrastructureState, InstanceState, InstanceStatus, NodeStatus, Owner, Status,
-    StoredEvent, Summary,
+    Summary,
 };
 use occopus_model::{HealthCheck, Implementation};
 use serde_json::json;
@@ -165,7 +165,7 @@ impl PageSource for FakeSource {
         }))
     }
 
-    async fn events(&self, _: &str, before_it: Option<u64>, limit: usize) -> Result<Vec<StoredEvent>, PageError> {
+    async fn events(&self, _: &str, before_it: Option<u64>, limit: usize) -> Result<Vec<Event>, PageError> {
         let newest = before_it.map_or(self.events, |id| (id - 1).min(self.events));
         let (node_id, node_name) = ("x".to_owned(), format!("app{}", self.word));
         let address = Address { value: format!("127.44.1.63{}", self.word), internal: false };
