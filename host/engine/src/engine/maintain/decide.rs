@@ -4,7 +4,7 @@ use occopus_model::Infrastructure;
 
 use super::hold::Hold;
 use super::jobs::Claims;
-use super::observed::ObservedState;
+use super::observed::{ObservedState, SurveyExtent};
 use crate::plan::{Action, ActionKind, Plan, PlanOptions, Targets, plan};
 use crate::state::InstanceRecord;
 use crate::status::InstanceState;
@@ -14,6 +14,8 @@ pub(super) struct Situation<'a> {
     pub(super) infrastructure: &'a Infrastructure,
     pub(super) targets: &'a Targets,
     pub(super) observed: &'a ObservedState,
+    /// Extent of the last survey. After a partial one, an instance that looks dead may be alive again.
+    pub(super) extent: SurveyExtent,
     /// The hold as of the last survey, with the limits of healing.
     pub(super) hold: &'a Hold,
     pub(super) claims: &'a Claims,
@@ -77,6 +79,7 @@ fn may_start(situation: &Situation<'_>, action: &Action, room: usize) -> bool {
     match action.kind {
         ActionKind::Replace => {
             room > 0
+                && situation.extent == SurveyExtent::Complete
                 && !(situation.is_backing_off)(&action.node)
                 && !action.instance.as_ref().is_some_and(is_unobserved)
         }
@@ -109,6 +112,8 @@ mod tests {
         replacing: &'static [&'static str],
         is_held: bool,
         is_backing_off: bool,
+        /// Set if a wake signal cut the survey short.
+        is_partial: bool,
         target: Option<u32>,
         expected: Expected,
     }
@@ -132,6 +137,7 @@ mod tests {
                 replacing: &[],
                 is_held: false,
                 is_backing_off: false,
+                is_partial: false,
                 target: None,
                 expected,
             }
@@ -187,6 +193,7 @@ mod tests {
                 infrastructure: &infrastructure,
                 targets: &target.into_iter().collect(),
                 observed: &observed,
+                extent: if self.is_partial { SurveyExtent::Partial } else { SurveyExtent::Complete },
                 hold: &hold,
                 claims: &claims,
                 is_backing_off: &|_| self.is_backing_off,
@@ -218,6 +225,14 @@ mod tests {
             Case { missing: &["1"], is_backing_off: true, ..Case::new("missing, and its node fails", Wait) },
             Case { vanished: &["1"], unobserved: &["1"], ..Case::new("it may be alive again", Wait) },
             Case { vanished: &["1", "2"], replacing: &["2"], ..Case::new("as many as may be are replaced", Wait) },
+            // A request that cuts a survey short is applied; nothing is replaced before a complete one.
+            Case { vanished: &["1"], is_partial: true, ..Case::new("one was dead before", Wait) },
+            Case {
+                vanished: &["1"],
+                is_partial: true,
+                target: Some(4),
+                ..Case::new("one was dead before, and scaled up", Act(vec![(Create, None)], 1))
+            },
             // What jobs do is not done again.
             Case { vanished: &["2"], replacing: &["2"], ..Case::new("the dead one is being replaced", Idle) },
             Case { missing: &["2"], replacing: &["2"], ..Case::new("the missing one is being made", Idle) },

@@ -11,13 +11,13 @@ use super::super::{Engine, check};
 pub(super) struct Goal {
     pub(super) desired: Arc<DesiredState>,
     pub(super) targets: Targets,
-    pub(super) progress: Progress,
+    pub(super) convergence: Convergence,
     is_excess_logged: bool,
 }
 
-/// The way to the desired state.
+/// Agreement of the observed state with the desired state, as the last decision found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum Convergence {
     /// Something is to be done, or jobs do it.
     UnderWay,
     /// The last plan contained nothing but checks, and no job runs.
@@ -26,7 +26,7 @@ pub(super) enum Progress {
 
 impl Goal {
     pub(super) fn new(desired: DesiredState, targets: Targets) -> Self {
-        Self { desired: Arc::new(desired), targets, progress: Progress::UnderWay, is_excess_logged: false }
+        Self { desired: Arc::new(desired), targets, convergence: Convergence::UnderWay, is_excess_logged: false }
     }
 
     /// Sets the targets. Logs once that there are more instances than are allowed, since the limit is lower than it was:

@@ -18,7 +18,8 @@ use crate::state::InstanceRecord;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SurveyExtent {
     Complete,
-    /// Cut short by a wake signal: what was observed by then is recorded, and no decision follows from it.
+    /// Cut short by a wake signal: what was observed by then is recorded, and nothing is replaced because of it or of an
+    /// earlier survey. Requests are applied all the same.
     Partial,
 }
 
@@ -88,7 +89,7 @@ impl ObservedState {
         self.records.values().filter(is_free).cloned().collect()
     }
 
-    /// Takes over the findings of a survey.
+    /// Takes over the findings of a survey. A partial one finds nothing dead, but what it has found alive is dead no more.
     pub(super) fn apply(&mut self, extent: SurveyExtent, findings: Findings) {
         if extent == SurveyExtent::Complete {
             self.deaths.clear();
@@ -96,6 +97,7 @@ impl ObservedState {
         }
         for (record, assessment) in findings {
             match assessment {
+                Assessment::Ready | Assessment::NotReady => drop(self.deaths.remove(&record.id)),
                 _ if extent == SurveyExtent::Partial => {}
                 Assessment::Dead(death) => {
                     self.deaths.insert(record.id.clone(), death);
@@ -104,7 +106,7 @@ impl ObservedState {
                 Assessment::Inconclusive(_) if record.is_observed_dead() => {
                     self.deaths.insert(record.id.clone(), Death::from_record(&record));
                 }
-                Assessment::Inconclusive(_) | Assessment::Ready | Assessment::NotReady => {}
+                Assessment::Inconclusive(_) => {}
             }
             self.records.insert(record.id.clone(), record);
         }
@@ -135,5 +137,42 @@ impl ObservedState {
                 *since = since.checked_add(jump).unwrap_or(*since);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(id: &str, state: &str) -> InstanceRecord {
+        let record = json!({
+            "id": id, "node": "web", "state": state, "implementation": 0, "section": {"type": "fake"},
+            "health_check": {"checks": {}, "timeout": 60}, "created": "2026-01-01T00:00:00Z",
+            "since": "2026-01-01T00:00:00Z", "ready_at": "2026-01-01T00:00:00Z", "handle": {"version": 1, "data": id},
+        });
+        serde_json::from_value(record).unwrap()
+    }
+
+    #[test]
+    fn what_a_partial_survey_finds_alive_is_dead_no_more_and_nothing_else_changes() {
+        let mut observed = ObservedState::new(["1", "2", "3", "4"].map(|id| record(id, "vanished")).into());
+        observed.records.insert("5".into(), record("5", "ready"));
+        let death = Death { reason: "it stopped".into(), vanished: false };
+        let findings = vec![
+            (record("1", "ready"), Assessment::Ready),
+            (record("2", "unhealthy"), Assessment::NotReady),
+            (record("3", "vanished"), Assessment::Inconclusive("refused".into())),
+            (record("5", "stopped"), Assessment::Dead(death)),
+        ];
+        observed.apply(SurveyExtent::Partial, findings.clone());
+        let mut dead: Vec<_> = observed.deaths.keys().map(String::as_str).collect();
+        dead.sort_unstable();
+        assert_eq!((dead, observed.surveyed), (vec!["3", "4"], 4));
+        observed.apply(SurveyExtent::Complete, findings);
+        let mut dead: Vec<_> = observed.deaths.keys().map(String::as_str).collect();
+        dead.sort_unstable();
+        assert_eq!(dead, ["3", "5"]);
     }
 }

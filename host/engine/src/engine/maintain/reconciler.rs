@@ -1,6 +1,7 @@
 //! The reconciler: the loop of maintenance. Each pass surveys what can be observed (`observed`), decides what follows
 //! from it (`decide`), and acts: it starts jobs (`jobs`), which run beside the surveys and return their results to it.
-//! It owns the records in memory, and draws no conclusion of its own.
+//! It owns the records in memory, and knows which of these steps is skipped: whether a hold applies, and whether there
+//! is anything to decide.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::super::owned::OwnedInfrastructure;
 use super::super::task_specs::task_specs;
 use super::super::{owner_requests, scale, view};
 use super::decide::{Decision, Situation, decide};
-use super::goal::{Goal, Progress};
+use super::goal::{Convergence, Goal};
 use super::hold::{HealingLimits, Hold};
 use super::jobs::{Job, JobOutcome, Jobs};
 use super::node_backoff::NodeBackoff;
@@ -128,7 +129,7 @@ impl<'a> Reconciler<'a> {
                 self.release().await?;
             }
         }
-        self.reconcile().await?;
+        self.reconcile(extent).await?;
         if extent == SurveyExtent::Complete {
             *release = false;
             if let Some(request) = requested {
@@ -153,15 +154,15 @@ impl<'a> Reconciler<'a> {
         Ok(Some(extent))
     }
 
-    /// Decides what follows from the last survey and the requests, and starts a job for it.
-    async fn reconcile(&mut self) -> Result<(), EngineError> {
+    /// Decides what follows from the last survey, of this extent, and the requests, and starts a job for it.
+    async fn reconcile(&mut self, extent: SurveyExtent) -> Result<(), EngineError> {
         let now = self.ctx.monotonic.now();
         self.hold.evaluate(&self.observed, self.jobs.claims(), now);
         if self.hold.active().is_none() {
             // With the instances that jobs have claimed: "one more" is relative to all, and any of them may be a victim.
             let all_records = || self.observed.records.values().cloned().collect();
             let targets = scale::apply_requests(self.owned, &self.goal.desired.infrastructure, all_records).await?;
-            let is_converged = self.goal.progress == Progress::Converged;
+            let is_converged = self.goal.convergence == Convergence::Converged;
             if is_converged && self.observed.deaths.is_empty() && targets == self.goal.targets {
                 return Ok(());
             }
@@ -171,16 +172,17 @@ impl<'a> Reconciler<'a> {
             infrastructure: &self.goal.desired.infrastructure,
             targets: &self.goal.targets,
             observed: &self.observed,
+            extent,
             hold: &self.hold,
             claims: self.jobs.claims(),
             is_backing_off: &|node| self.backoff.is_backing_off(node, now),
         });
         match decision {
             Decision::Hold => {}
-            Decision::Idle if self.jobs.is_idle() => self.goal.progress = Progress::Converged,
-            Decision::Idle | Decision::Wait => self.goal.progress = Progress::UnderWay,
+            Decision::Idle if self.jobs.is_idle() => self.goal.convergence = Convergence::Converged,
+            Decision::Idle | Decision::Wait => self.goal.convergence = Convergence::UnderWay,
             Decision::Act { plan, records, room } => {
-                self.goal.progress = Progress::UnderWay;
+                self.goal.convergence = Convergence::UnderWay;
                 let desired = &self.goal.desired;
                 let (tasks, surplus) = task_specs(&plan, desired, records);
                 let job = Job::new(tasks, surplus, room, desired, &self.observed.deaths);
@@ -207,7 +209,7 @@ impl<'a> Reconciler<'a> {
             self.observed.set_record(instance, record);
         }
         self.report.note_job(outcome.failures.first().map(ToString::to_string));
-        self.goal.progress = Progress::UnderWay;
+        self.goal.convergence = Convergence::UnderWay;
         Ok(())
     }
 

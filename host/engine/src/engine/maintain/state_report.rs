@@ -71,7 +71,7 @@ impl StateReport {
             None => (InfrastructureState::Degraded, self.failure.clone()),
         };
         let concluded = InfrastructureRecord { state, message, ..self.recorded.clone() };
-        let state = derived(inputs, &concluded);
+        let state = state_of(inputs, &concluded);
         if matches!(state, InfrastructureState::Ready | InfrastructureState::Unreachable) {
             self.failure = None;
         }
@@ -118,7 +118,7 @@ impl StateReport {
 }
 
 /// Returns the state that follows from this record and those of the instances.
-fn derived(inputs: &ReportInputs<'_>, concluded: &InfrastructureRecord) -> InfrastructureState {
+fn state_of(inputs: &ReportInputs<'_>, concluded: &InfrastructureRecord) -> InfrastructureState {
     let determining = StateInputs {
         id: inputs.id,
         recorded: concluded,
