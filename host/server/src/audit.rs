@@ -19,8 +19,8 @@ use http::Method;
 use http::header::LOCATION;
 use jiff::{Timestamp, ToSpan as _};
 use occopus_api::AuditEntry;
-use occopus_engine::ports::{Entry, Store, StoreError, Transaction, Write};
-use occopus_engine::{Pages, RecordFormat, VersionField};
+use occopus_engine::ports::{Store, StoreError, Transaction, Write};
+use occopus_engine::{Pages, RecordError, RecordFormat, VersionField};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -89,6 +89,20 @@ struct UnchangedQuota {
     omitted: u64,
 }
 
+/// Entries that this version can't read.
+#[derive(Default)]
+struct Unreadable {
+    count: usize,
+    /// Error of the last of them.
+    last: Option<RecordError>,
+}
+
+impl Unreadable {
+    fn note<T>(&mut self, decoded: Result<T, RecordError>) -> Option<T> {
+        decoded.map_err(|error| (self.count, self.last) = (self.count + 1, Some(error))).ok()
+    }
+}
+
 impl UnchangedQuota {
     fn full() -> Self {
         Self { remaining: UNCHANGED_BURST, refilled_at: Instant::now(), omitted: 0 }
@@ -126,17 +140,23 @@ impl EntryLog {
             None => self.count().await?,
         };
         let cutoff = now.checked_sub((RETENTION_DAYS * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let is_old = |key: &str| self.time_of(key).is_some_and(|time| time < cutoff);
         let found = self.store.range(self.prefix, None, WRITES_PER_PRUNE as usize * 2).await?;
         let excess = count.saturating_sub(self.max_entries);
-        let is_old = |entry: &Entry| FORMAT.decode_entry::<AuditEntry>(entry).is_ok_and(|entry| entry.time < cutoff);
         let removed: Vec<_> = found
             .into_iter()
             .enumerate()
-            .filter(|(index, found)| *index < excess || is_old(found))
+            .filter(|(index, found)| *index < excess || is_old(&found.key))
             .map(|(_, found)| Write::Delete { key: found.key })
             .collect();
         *entry_count = Some(count.saturating_sub(removed.len()));
         Ok(removed)
+    }
+
+    /// Returns the time in the key of an entry, whose id is a UUID of version 7; none for another key.
+    fn time_of(&self, key: &str) -> Option<Timestamp> {
+        let (seconds, nanoseconds) = Uuid::parse_str(key.strip_prefix(self.prefix)?).ok()?.get_timestamp()?.to_unix();
+        Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
     }
 
     async fn count(&self) -> Result<usize, StoreError> {
@@ -147,10 +167,24 @@ impl EntryLog {
         Ok(count)
     }
 
+    /// Returns at most `limit` entries after this one; fewer only if there are no more. Those that this version can't read
+    /// are left out, and logged.
     async fn read(&self, after: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
-        let after = after.map(|after| format!("{}{after}", self.prefix));
-        let found = self.store.range(self.prefix, after.as_deref(), limit).await?;
-        found.iter().map(|entry| Ok(FORMAT.decode_entry(entry)?)).collect()
+        let mut after = after.map(|after| format!("{}{after}", self.prefix));
+        let (mut entries, mut unreadable) = (Vec::new(), Unreadable::default());
+        loop {
+            let wanted = limit.saturating_sub(entries.len());
+            let found = self.store.range(self.prefix, after.as_deref(), wanted).await?;
+            entries.extend(found.iter().filter_map(|entry| unreadable.note(FORMAT.decode_entry(entry))));
+            match found.last() {
+                Some(last) if found.len() == wanted && entries.len() < limit => after = Some(last.key.clone()),
+                _ => break,
+            }
+        }
+        if let Some(error) = unreadable.last {
+            tracing::warn!(entries = unreadable.count, "entries of the audit are left out: {error}");
+        }
+        Ok(entries)
     }
 }
 
@@ -342,7 +376,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn entries_without_a_version_are_read_and_newer_ones_are_an_error() {
+    async fn entries_without_a_version_are_read_and_unreadable_ones_withhold_no_others() {
         let (audit, store) = audit();
         let earlier = entry(Timestamp::now());
         let key = format!("{CHANGED_PREFIX}{}", earlier.id);
@@ -350,10 +384,30 @@ mod tests {
         store.commit(Transaction { compares: Vec::new(), writes: vec![put] }).await.unwrap();
         audit.changed.write(&entry(Timestamp::now())).await.unwrap();
         assert_eq!(audit.read(None, 9).await.unwrap().len(), 2);
-        let newer = RecordFormat::new(2, VersionField::V).put(format!("{CHANGED_PREFIX}9"), &earlier).unwrap();
-        store.commit(Transaction { compares: Vec::new(), writes: vec![newer] }).await.unwrap();
-        let error = audit.read(None, 9).await.unwrap_err().to_string();
-        assert!(error.contains("audit/9") && error.contains("newer program"), "{error}");
+        let key = || format!("{CHANGED_PREFIX}{}", Uuid::now_v7());
+        let newer = RecordFormat::new(2, VersionField::V).put(key(), &earlier).unwrap();
+        let corrupt = Write::Put { key: key(), value: b"{".to_vec(), lease: None };
+        store.commit(Transaction { compares: Vec::new(), writes: vec![newer, corrupt] }).await.unwrap();
+        let last = entry(Timestamp::now());
+        audit.changed.write(&last).await.unwrap();
+        let read = audit.read(Some(&earlier.id), 2).await.unwrap();
+        assert_eq!(read.iter().map(|entry| &entry.id).collect::<Vec<_>>()[1..], [&last.id], "a full page: {read:?}");
+    }
+
+    #[tokio::test]
+    async fn expired_entries_are_removed_even_if_they_can_not_be_read() {
+        let (audit, store) = audit();
+        let days_ago = |days: i64| {
+            let seconds = Timestamp::now().as_second() - days * 24 * 3600;
+            Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds.cast_unsigned(), 0))
+        };
+        let put = |id: Uuid| Write::Put { key: format!("{CHANGED_PREFIX}{id}"), value: b"{".to_vec(), lease: None };
+        let kept = days_ago(RETENTION_DAYS - 1);
+        let writes = vec![put(days_ago(RETENTION_DAYS + 1)), put(kept)];
+        store.commit(Transaction { compares: Vec::new(), writes }).await.unwrap();
+        let new = entry(Timestamp::now());
+        audit.changed.write(&new).await.unwrap();
+        assert_eq!(store.keys(), [kept.to_string(), new.id].map(|id| format!("{CHANGED_PREFIX}{id}")));
     }
 
     #[test]
