@@ -93,8 +93,30 @@ impl RuntimeCore {
         }
     }
 
-    /// Prepares a call of a plugin, with the grants and the credential of the section at hand.
-    pub(crate) fn prepare(&self, plugin: &Plugin, input: CallInput, context: &CallContext) -> Result<Arc<Call>, Fault> {
+    /// Compiles a plugin that is to be called, if it is not compiled yet. Ends early when the call is cancelled; the
+    /// compilation goes on for the next one.
+    async fn compile(&self, plugin: &Plugin, context: &CallContext) -> Result<(), Fault> {
+        if plugin.binary.is_compiled() {
+            return Ok(());
+        }
+        match context.cancel.run_until_cancelled(plugin.binary.compiled(&self.wasm)).await {
+            Some(compiled) => compiled.map(|_| ()).map_err(|error| unusable_plugin(&error)),
+            None => {
+                let message = format!("the call of the plugin `{}` was cancelled", plugin.description.name);
+                Err(Fault::new(Reaction::Retry, "occopus.cancelled", message))
+            }
+        }
+    }
+
+    /// Prepares a call of a plugin, with the grants and the credential of the section at hand. The time of the call begins
+    /// when the plugin is compiled.
+    pub(crate) async fn prepare(
+        &self,
+        plugin: &Plugin,
+        input: CallInput,
+        context: &CallContext,
+    ) -> Result<Arc<Call>, Fault> {
+        self.compile(plugin, context).await?;
         let description = &plugin.description;
         let endpoint: Vec<String> =
             input.section().get("endpoint").and_then(Value::as_str).map(str::to_owned).into_iter().collect();
@@ -125,10 +147,16 @@ impl RuntimeCore {
 
     /// Prepares a call of a plugin that can reach nothing: no network, no credential, no host interface beyond `log`
     /// and `call`.
-    pub(crate) fn prepare_offline(&self, plugin: &Plugin, input: CallInput, context: &CallContext) -> Arc<Call> {
+    pub(crate) async fn prepare_offline(
+        &self,
+        plugin: &Plugin,
+        input: CallInput,
+        context: &CallContext,
+    ) -> Result<Arc<Call>, Fault> {
+        self.compile(plugin, context).await?;
         let (grants, credentials) =
             (CallGrants::offline(&plugin.grant_subject()), CallCredentials::offline(&plugin.identity()));
-        Arc::new(self.new_call(&plugin.description.name, grants, credentials, input, context.clone()))
+        Ok(Arc::new(self.new_call(&plugin.description.name, grants, credentials, input, context.clone())))
     }
 
     /// Returns the credential of a driver's section, chosen by what the user wrote: secrets for the plugin, and

@@ -25,8 +25,10 @@ pub(crate) struct SandboxedConfigManager {
 impl ConfigManager for SandboxedConfigManager {
     async fn template_data(&self, scope: &CallScope) -> Result<Value, Fault> {
         // By the contract it has neither network nor credential, in deployments as in previews.
-        let call =
-            self.shared.prepare_offline(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context);
+        let call = self
+            .shared
+            .prepare_offline(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)
+            .await?;
         let answered =
             self.shared.run(&self.plugin, "template_data", Arc::clone(&call), SideEffects::None, async |pre, store| {
                 let manager = ConfigManagerPre::new(pre.clone())?.instantiate_async(&mut *store).await?;

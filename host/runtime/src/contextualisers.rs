@@ -42,8 +42,8 @@ impl Contextualiser for SandboxedContextualiser {
     async fn render(&self, request: &ContextRequest) -> Result<Rendered, Fault> {
         let input = CallInput::Context(request.clone());
         let call = match self.mode {
-            CallMode::Granted => self.shared.prepare(&self.plugin, input, &request.context)?,
-            CallMode::Offline => self.shared.prepare_offline(&self.plugin, input, &request.context),
+            CallMode::Granted => self.shared.prepare(&self.plugin, input, &request.context).await?,
+            CallMode::Offline => self.shared.prepare_offline(&self.plugin, input, &request.context).await?,
         };
         let rendered =
             self.shared.run(&self.plugin, "render", Arc::clone(&call), SideEffects::None, async |pre, store| {

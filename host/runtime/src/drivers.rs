@@ -49,7 +49,7 @@ async fn instantiate_nodes(
 #[async_trait]
 impl Driver for SandboxedDriver {
     async fn create(&self, request: &CreateRequest) -> Result<ObservedMachine, Fault> {
-        let call = self.shared.prepare(&self.plugin, CallInput::Node(request.clone()), &request.scope.context)?;
+        let call = self.shared.prepare(&self.plugin, CallInput::Node(request.clone()), &request.scope.context).await?;
         let created =
             self.shared.run(&self.plugin, "create", Arc::clone(&call), SideEffects::Possible, async |pre, store| {
                 let (_, nodes) = instantiate_nodes(pre, store).await?;
@@ -61,7 +61,8 @@ impl Driver for SandboxedDriver {
     }
 
     async fn find(&self, scope: &CallScope, instance_id: &str) -> Result<Option<ObservedMachine>, Fault> {
-        let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
+        let call =
+            self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context).await?;
         let found = self.shared.run(&self.plugin, "find", Arc::clone(&call), SideEffects::None, async |pre, store| {
             let (_, nodes) = instantiate_nodes(pre, store).await?;
             let scope = store.data_mut().push(ScopeHandle)?;
@@ -75,7 +76,8 @@ impl Driver for SandboxedDriver {
         if handles.is_empty() {
             return Ok(Vec::new());
         }
-        let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
+        let call =
+            self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context).await?;
         let given: Vec<_> = handles.iter().map(handle_to_wit).collect();
         let observed =
             self.shared.run(&self.plugin, "observe", Arc::clone(&call), SideEffects::None, async |pre, store| {
@@ -96,7 +98,8 @@ impl Driver for SandboxedDriver {
     }
 
     async fn destroy(&self, scope: &CallScope, handle: &Handle) -> Result<(), Fault> {
-        let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
+        let call =
+            self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context).await?;
         let given = handle_to_wit(handle);
         let destroyed =
             self.shared.run(&self.plugin, "destroy", Arc::clone(&call), SideEffects::Possible, async |pre, store| {
@@ -108,7 +111,8 @@ impl Driver for SandboxedDriver {
     }
 
     async fn list_owned(&self, scope: &CallScope, cursor: Option<&str>) -> Result<LabelledPage, Fault> {
-        let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
+        let call =
+            self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context).await?;
         let page =
             self.shared.run(&self.plugin, "list_owned", Arc::clone(&call), SideEffects::None, async |pre, store| {
                 // Optional interface, looked up by name.
@@ -140,7 +144,8 @@ impl Driver for SandboxedDriver {
     }
 
     async fn check(&self, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
-        let call = self.shared.prepare_offline(&self.plugin, CallInput::Node(request.clone()), &request.scope.context);
+        let call =
+            self.shared.prepare_offline(&self.plugin, CallInput::Node(request.clone()), &request.scope.context).await?;
         let found = self.shared.run(&self.plugin, "check", Arc::clone(&call), SideEffects::None, async |pre, store| {
             // Optional interface, looked up by name.
             let Ok(indices) = preflight::GuestIndices::new(pre) else { return Ok(Vec::new()) };
@@ -157,7 +162,8 @@ impl Driver for SandboxedDriver {
     }
 
     async fn tail(&self, scope: &CallScope, handle: &Handle, lines: u32) -> Result<String, Fault> {
-        let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
+        let call =
+            self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context).await?;
         let given = handle_to_wit(handle);
         let answer = self.shared.run(&self.plugin, "tail", Arc::clone(&call), SideEffects::None, async |pre, store| {
             // Optional interface, looked up by name.

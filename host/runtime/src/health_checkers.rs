@@ -22,7 +22,7 @@ pub(crate) struct SandboxedHealthChecker {
 #[async_trait]
 impl HealthChecker for SandboxedHealthChecker {
     async fn check(&self, target: &HealthTarget) -> Result<CheckResult, Fault> {
-        let call = self.shared.prepare(&self.plugin, CallInput::Health(target.clone()), &target.context)?;
+        let call = self.shared.prepare(&self.plugin, CallInput::Health(target.clone()), &target.context).await?;
         let checked =
             self.shared.run(&self.plugin, "check", Arc::clone(&call), SideEffects::None, async |pre, store| {
                 let checker = HealthCheckerPre::new(pre.clone())?.instantiate_async(&mut *store).await?;

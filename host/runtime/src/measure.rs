@@ -26,7 +26,7 @@ impl Runtime {
     ) -> Result<Vec<Duration>, Fault> {
         let missing = || Fault::new(Reaction::GiveUp, "occopus.no-plugin", format!("no contextualiser `{keyword}`"));
         let plugin = self.plugin(PluginKind::Contextualiser, keyword).ok_or_else(missing)?;
-        let call = self.shared.prepare(&plugin, CallInput::Context(request.clone()), &request.context)?;
+        let call = self.shared.prepare(&plugin, CallInput::Context(request.clone()), &request.context).await?;
         let measured =
             self.shared.run(&plugin, "find", std::sync::Arc::clone(&call), SideEffects::None, async |pre, store| {
                 let contextualiser = ContextualiserPre::new(pre.clone())?.instantiate_async(&mut *store).await?;

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use occopus_model::files;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
@@ -93,7 +93,9 @@ pub(crate) struct PluginBinary {
     pub(crate) consent: Option<Consent>,
     label: String,
     bytes: Cow<'static, [u8]>,
-    compiled: OnceCell<InstancePre<HostState>>,
+    compiled: OnceLock<InstancePre<HostState>>,
+    /// Lock of the thread that compiles it.
+    compiling: Arc<Mutex<()>>,
 }
 
 /// A plugin that has described itself.
@@ -144,7 +146,8 @@ impl PluginBinary {
             consent: source.consent,
             label,
             bytes: source.bytes,
-            compiled: OnceCell::new(),
+            compiled: OnceLock::new(),
+            compiling: Arc::default(),
         })
     }
 
@@ -176,23 +179,34 @@ impl PluginBinary {
     }
 
     pub(crate) fn is_compiled(&self) -> bool {
-        self.compiled.initialized()
+        self.compiled.get().is_some()
     }
 
     /// Returns the plugin compiled and linked. The first caller has it compiled, on a thread for blocking work, and further
-    /// ones wait for that; from then on no lock is taken.
+    /// ones wait for that; from then on no lock is taken. The thread keeps the result even if all callers have left.
     pub(crate) async fn compiled(
         self: &Arc<Self>,
         wasm: &Arc<LazyEngine>,
     ) -> Result<&InstancePre<HostState>, RuntimeError> {
-        let compile = async || {
-            let (binary, wasm) = (Arc::clone(self), Arc::clone(wasm));
-            let compiled = tokio::task::spawn_blocking(move || binary.compile(wasm.engine()?)).await;
-            compiled.unwrap_or_else(|error| {
-                Err(RuntimeError::Compile { origin: self.label.clone(), message: format!("internal error: {error}") })
-            })
+        if let Some(compiled) = self.compiled.get() {
+            return Ok(compiled);
+        }
+        let compiling = Arc::clone(&self.compiling).lock_owned().await;
+        if let Some(compiled) = self.compiled.get() {
+            return Ok(compiled);
+        }
+        let (binary, wasm) = (Arc::clone(self), Arc::clone(wasm));
+        let compile = move || {
+            let compiled = binary.compile(wasm.engine()?)?;
+            binary.compiled.get_or_init(|| compiled);
+            drop(compiling);
+            Ok(())
         };
-        self.compiled.get_or_try_init(compile).await
+        let failed = |message: String| RuntimeError::Compile { origin: self.label.clone(), message };
+        tokio::task::spawn_blocking(compile)
+            .await
+            .unwrap_or_else(|error| Err(failed(format!("internal error: {error}"))))?;
+        self.compiled.get().ok_or_else(|| failed("internal error: it was not kept".to_owned()))
     }
 
     /// Compiles and links the plugin, from the cache on disk if it was compiled before. Blocks.
@@ -255,4 +269,49 @@ fn link_error_message(engine: &Engine, component: &Component, error: &wasmtime::
 fn is_known_package(name: &str) -> bool {
     let wasi = ["cli", "clocks", "filesystem", "http", "io", "random", "sockets"];
     name.starts_with("occopus:") || wasi.iter().any(|package| name.starts_with(&format!("wasi:{package}/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::limits::CallLimits;
+
+    /// Returns the smallest component that counts as a plugin, and an engine for it.
+    fn plugin(cache: &Path) -> (Arc<PluginBinary>, Arc<LazyEngine>) {
+        let text = r#"(component (instance $i) (export "occopus:health/checker@0.1.0" (instance $i)))"#;
+        let source = PluginSource {
+            name: "small".into(),
+            bytes: wat::parse_str(text).unwrap().into(),
+            origin: Origin::Bundled,
+            consent: None,
+        };
+        let wasm = LazyEngine::new(cache.into(), CallLimits::default());
+        (Arc::new(PluginBinary::new(source).unwrap()), Arc::new(wasm))
+    }
+
+    #[tokio::test]
+    async fn a_compilation_is_kept_although_its_caller_has_left() {
+        let cache = tempfile::tempdir().unwrap();
+        let (binary, wasm) = plugin(cache.path());
+        let mut caller = Box::pin(binary.compiled(&wasm));
+        assert!(futures::poll!(&mut caller).is_pending());
+        drop(caller);
+        // The thread holds the lock until it is done.
+        drop(binary.compiling.lock().await);
+        assert!(binary.is_compiled());
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_caller_does_not_wait_for_a_compilation() {
+        let cache = tempfile::tempdir().unwrap();
+        let (binary, wasm) = plugin(cache.path());
+        let _compiling = binary.compiling.lock().await;
+        let cancel = CancellationToken::new();
+        let mut caller = Box::pin(cancel.run_until_cancelled(binary.compiled(&wasm)));
+        assert!(futures::poll!(&mut caller).is_pending());
+        cancel.cancel();
+        assert!(caller.await.is_none() && !binary.is_compiled());
+    }
 }
