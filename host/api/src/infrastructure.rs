@@ -12,8 +12,12 @@ use serde_json::Value;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InfrastructureList {
     /// The ids, under the key of the Python service.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub infrastuctures: Vec<String>,
     /// The ids.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub infrastructures: Vec<String>,
     /// The infrastructures, in the same order.
     pub items: Vec<InfrastructureItem>,
@@ -37,8 +41,12 @@ pub struct InfrastructureItem {
     /// The process that holds the lease of the infrastructure; null: none.
     pub owner: Option<Owner>,
     /// Suspension of its maintenance.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub suspended: bool,
     /// Attachment to the service, which then maintains it.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub attached: bool,
 }
 
@@ -73,9 +81,12 @@ pub struct EventPage {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ValidationReply {
     /// Always true: the answer to an invalid description is 400.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub valid: bool,
     /// Warnings, in the form of `problems`.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true, value_type = Vec<Object>))]
     pub warnings: Vec<FileDiagnostic>,
 }
 
@@ -142,4 +153,23 @@ pub struct ScalingReport {
 pub struct InfoReply {
     /// The value; its type depends on the key.
     pub result: Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_client_reads_lists_and_validations_by_what_it_needs() {
+        let item = json!({"id": "i", "name": "n", "state": "ready", "created": "2026-01-01T00:00:00Z", "more": 1});
+        let list: InfrastructureList = from_value(json!({"items": [item]})).unwrap();
+        assert_eq!((list.items[0].id.as_str(), list.next.as_deref()), ("i", None));
+        let event =
+            json!({"time": "2026-01-01T00:00:00Z", "infra_id": "i", "event": "of a newer service".replace(' ', "-")});
+        let page: EventPage = from_value(json!({"events": [event]})).unwrap();
+        assert_eq!(page.events[0].kind.name(), "of-a-newer-service");
+        assert!(from_value::<ValidationReply>(json!({})).unwrap().warnings.is_empty());
+    }
 }

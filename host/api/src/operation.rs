@@ -5,22 +5,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::ProblemDetails;
 
-/// A durable request and its outcome.
+/// A durable request and its outcome. The service stores operations in this form: a field that is added has a default, and
+/// none becomes stricter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Operation {
     /// UUID of the operation; later ones are greater.
     pub id: String,
     /// The infrastructure's id.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub infraid: String,
     /// The kind of work.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub kind: OperationKind,
     /// The progress of the operation.
     pub state: OperationState,
     /// Name of the caller who requested it.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub by: String,
     /// Time of the request.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true, value_type = String, format = DateTime))]
     pub requested: Timestamp,
     /// Time at which it ended; null before.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
@@ -32,7 +40,7 @@ pub struct Operation {
 }
 
 /// The kind of work of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OperationKind {
@@ -42,6 +50,10 @@ pub enum OperationKind {
     Destroy,
     /// Survey and heal, once.
     Maintain,
+    /// Work of a kind that only another version knows.
+    #[default]
+    #[serde(other)]
+    Unknown,
 }
 
 /// The progress of an operation.
@@ -90,6 +102,7 @@ impl OperationKind {
             Self::Build => "build",
             Self::Destroy => "destroy",
             Self::Maintain => "maintain",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -170,9 +183,20 @@ mod tests {
         for state in [Pending, Running, Done, Failed, Superseded] {
             assert_eq!(serde_json::json!(state), state.word());
         }
-        for kind in [OperationKind::Build, OperationKind::Destroy, OperationKind::Maintain] {
+        for kind in [OperationKind::Build, OperationKind::Destroy, OperationKind::Maintain, OperationKind::Unknown] {
             assert_eq!(serde_json::json!(kind), kind.word());
         }
+    }
+
+    #[test]
+    fn a_client_reads_an_operation_by_what_it_needs() {
+        let read = |kind: &str| {
+            let text = format!(r#"{{"id": "o", "state": "running"{kind}}}"#);
+            serde_json::from_str::<Operation>(&text).unwrap()
+        };
+        assert_eq!((read("").kind, read("").state), (OperationKind::Unknown, Running));
+        assert_eq!(read(r#", "kind": "of a newer service", "more": 1"#).kind, OperationKind::Unknown);
+        assert_eq!(read(r#", "kind": "destroy""#).kind, OperationKind::Destroy);
     }
 
     #[test]

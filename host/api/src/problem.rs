@@ -2,7 +2,9 @@
 
 use occopus_engine::Leftover;
 use occopus_model::FileDiagnostic;
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// Problem details by RFC 9457.
 // Every field has a default: a client may get the response of a proxy.
@@ -33,11 +35,11 @@ pub struct ProblemDetails {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
     /// Problems of the posted document, with their source locations.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "readable_elements", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
     pub problems: Vec<FileDiagnostic>,
     /// Instances that could not be removed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "readable_elements", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
     pub left: Vec<Leftover>,
     /// Status in the bodies of the Python service: 300 for something unknown, 400 for something impossible.
@@ -52,6 +54,17 @@ pub struct ProblemDetails {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(required = true))]
     pub message: String,
+}
+
+/// Reads the elements of a list that this version can read: another version may have written others, and the rest of the
+/// problem counts.
+fn readable_elements<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let Value::Array(elements) = Value::deserialize(deserializer)? else { return Ok(Vec::new()) };
+    Ok(elements.into_iter().filter_map(|element| serde_json::from_value(element).ok()).collect())
 }
 
 impl ProblemDetails {
@@ -70,6 +83,7 @@ impl ProblemDetails {
 
 #[cfg(test)]
 mod tests {
+    use occopus_engine::InstanceState;
     use serde_json::json;
 
     use super::*;
@@ -96,13 +110,23 @@ mod tests {
                 {"severity": "error", "code": "c", "message": "m", "node": "n", "file": "description", "line": 3,
                  "column": 1, "help": null},
                 {"severity": "hint", "message": "of a newer service", "since": "2027"},
+                {"severity": "error", "text": "without a message"},
             ],
-            "left": [{"node": "n", "instance": "i", "driver": "local", "state": "failed", "handle": null, "message": "m"}],
+            "left": [
+                {"node": "n", "instance": "i", "driver": "local", "state": "failed", "handle": null, "message": "m"},
+                {"node": "n", "instance": "j", "driver": "local", "state": "hibernating", "handle": null, "message": "m"},
+                "of a newer service",
+            ],
             "status_code": 502, "reason": "Bad Gateway", "message": "d", "trace": "of a newer service",
         });
         let read: ProblemDetails = serde_json::from_value(stored).expect("readable");
         assert_eq!((read.problems[0].node.as_deref(), read.problems[0].line), (Some("n"), Some(3)));
-        assert!(!read.problems[1].is_warning() && read.left.len() == 1);
+        assert!(!read.problems[1].is_warning() && read.problems.len() == 2);
+        let left: Vec<_> = read.left.iter().map(|left| (left.instance.as_str(), left.state)).collect();
+        assert_eq!(left, [("i", InstanceState::Failed), ("j", InstanceState::UnknownOutcome)]);
+        assert_eq!((read.code.as_str(), read.detail.as_str()), ("node.slow", "d"));
+        let other: ProblemDetails = serde_json::from_value(json!({"code": "c", "left": {"i": 1}})).expect("readable");
+        assert!(other.code == "c" && other.left.is_empty());
         let of_a_proxy: ProblemDetails = serde_json::from_str("{}").expect("readable");
         assert_eq!(of_a_proxy, ProblemDetails::default());
     }

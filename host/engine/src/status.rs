@@ -5,7 +5,8 @@
 use std::{fmt, iter};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::{IntoDeserializer as _, value};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ports::{Address, LabelledMachine};
 
@@ -256,11 +257,20 @@ pub struct Leftover {
     /// The driver's keyword.
     pub driver: String,
     /// Current state.
+    #[serde(deserialize_with = "state_of_any_version")]
     pub state: InstanceState,
     /// The driver's own reference, if known.
     pub handle: Option<String>,
     /// Reason why the instance was not removed.
     pub message: String,
+}
+
+/// Reads a state. Of one that this version does not know, no more is known than of an instance whose creation was
+/// interrupted: its machine may exist.
+fn state_of_any_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<InstanceState, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    let known: Result<_, value::Error> = InstanceState::deserialize(word.as_str().into_deserializer());
+    Ok(known.unwrap_or(InstanceState::UnknownOutcome))
 }
 
 impl Status {
