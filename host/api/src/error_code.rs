@@ -18,8 +18,8 @@ pub struct ErrorCode {
 /// Advice for a token that does not permit a request.
 const OTHER_TOKEN: &str = "another token is required: `occopus token create` makes one where the service runs";
 
-/// Every error code, in the order of their words. Plugins have codes of their own, which are not here: a node that fails
-/// ends a command with [`ExitStatus::Failed`], whatever its code is.
+/// Every error code, in the order of their words. Plugins have codes of their own, which are not here. The exit status of a
+/// row has exceptions: see [`ExitStatus::of_failure`].
 pub const ERROR_CODES: &[ErrorCode] = &[
     row("access.full", Failed),
     row("access.host", Failed),

@@ -8,7 +8,7 @@ use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode, ThemeCharacters, ThemeStyles,
 };
 use occopus::{ConfigError, OpenError, source_location};
-use occopus_api::{ErrorCode, ExitStatus, FileDiagnostic};
+use occopus_api::{ErrorCode, ExitStatus, FailureFacts, FileDiagnostic};
 use occopus_conformance::ConformanceError;
 use occopus_engine::{EngineError, InfrastructureState, Leftover, NodeFailure, Orphan, Status};
 use occopus_model::{Diagnostics, NamedText};
@@ -95,13 +95,15 @@ impl Failure {
 
     /// Returns the exit status.
     pub(crate) fn exit(&self) -> ExitStatus {
-        match self {
-            Self::Service(error) => error.exit(),
-            Self::Engine(error, _) if !error.left().is_empty() => ExitStatus::LeftBehind,
-            // The code is that of a plugin's call.
-            Self::Engine(error, _) if matches!(**error, EngineError::Node { .. }) => ExitStatus::Failed,
-            _ => ErrorCode::find(self.code()).map_or(ExitStatus::Failed, |row| row.exit),
-        }
+        let facts = match self {
+            Self::Service(error) => return error.exit(),
+            Self::Engine(error, _) => FailureFacts {
+                has_leftovers: !error.left().is_empty(),
+                is_of_node: matches!(**error, EngineError::Node { .. }),
+            },
+            _ => FailureFacts::default(),
+        };
+        ExitStatus::of_failure(self.code(), facts)
     }
 
     /// Returns the failure as JSON, for programs.

@@ -1,7 +1,7 @@
 //! Errors of a service, from its problem details (RFC 9457), and of the connection to it.
 
 use http::StatusCode;
-use occopus_api::{ErrorCode, ExitStatus, FileDiagnostic, ProblemDetails};
+use occopus_api::{ErrorCode, ExitStatus, FailureFacts, FileDiagnostic, ProblemDetails};
 use occopus_engine::Leftover;
 
 /// An error of a service, or of the connection to it.
@@ -68,25 +68,25 @@ impl ServiceError {
 
     /// Returns the exit status of a command that fails with it: that of the same error on this machine.
     pub(crate) fn exit(&self) -> ExitStatus {
-        match (ErrorCode::find(&self.code), self.status) {
-            _ if !self.left.is_empty() => ExitStatus::LeftBehind,
-            // A node failed: the code is that of a plugin's call.
-            (_, Some(StatusCode::BAD_GATEWAY)) => ExitStatus::Failed,
-            // An invalid document; a newer service may have another code for it.
-            (_, Some(StatusCode::BAD_REQUEST)) if !self.problems.is_empty() => ExitStatus::Invalid,
-            (Some(row), _) => row.exit,
-            (None, _) => ExitStatus::Failed,
+        let facts = FailureFacts {
+            has_leftovers: !self.left.is_empty(),
+            is_of_node: self.status == Some(StatusCode::BAD_GATEWAY),
+        };
+        // An invalid document; a newer service may have another code for it.
+        if self.status == Some(StatusCode::BAD_REQUEST) && !self.problems.is_empty() && !facts.has_leftovers {
+            return ExitStatus::Invalid;
         }
+        ExitStatus::of_failure(&self.code, facts)
     }
 }
 
 impl From<ProblemDetails> for ServiceError {
     fn from(problem: ProblemDetails) -> Self {
         let status = StatusCode::from_u16(problem.status).ok();
+        let help = problem.help.or_else(|| help_of(&problem.code, status));
         let code = if problem.code.is_empty() { "service.refused".to_owned() } else { problem.code };
         let text = [problem.detail, problem.title].into_iter().find(|text| !text.is_empty());
         let text = text.unwrap_or_else(|| "the service rejects the request without a cause".to_owned());
-        let help = problem.help.or_else(|| help_of(&code, status));
         let is_transient = matches!(
             status,
             Some(StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
@@ -97,13 +97,12 @@ impl From<ProblemDetails> for ServiceError {
 
 /// Returns the help of a code; for a code without a row, that of a missing permission by the status.
 fn help_of(code: &str, status: Option<StatusCode>) -> Option<String> {
-    let by_status = match status {
-        Some(StatusCode::UNAUTHORIZED) => ErrorCode::find("access.unauthenticated"),
-        Some(StatusCode::FORBIDDEN) => ErrorCode::find("access.scope"),
+    let by_status = || match status? {
+        StatusCode::UNAUTHORIZED => ErrorCode::find("access.unauthenticated"),
+        StatusCode::FORBIDDEN => ErrorCode::find("access.scope"),
         _ => None,
     };
-    let help = ErrorCode::find(code).and_then(|row| row.help).or_else(|| by_status?.help);
-    help.map(str::to_owned)
+    ErrorCode::find(code).or_else(by_status)?.help.map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -144,6 +143,8 @@ mod tests {
             let error = parse(status, &json!({"code": code, "detail": "no"}).to_string());
             assert!(error.help.as_deref().is_some_and(|help| help.contains("token")), "{error:?}");
         }
+        let error = parse(403, r#"{"code": "access.origin", "detail": "no"}"#);
+        assert_eq!(error.help, None, "another token is of no use");
         let error = parse(401, r#"{"detail": "no", "help": "its own words"}"#);
         assert_eq!(error.help.as_deref(), Some("its own words"));
     }

@@ -186,7 +186,12 @@ impl From<EngineError> for ApiError {
             EngineError::Node { .. } => StatusCode::BAD_GATEWAY,
             EngineError::Record { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let mut response = Self::new(status, error.code(), error.to_string()).with_leftovers(error.left());
+        let code = match &error {
+            // The user has stopped nothing: the service stops its runs when it shuts down.
+            EngineError::Stopped { .. } => "service.closing",
+            other => other.code(),
+        };
+        let mut response = Self::new(status, code, error.to_string()).with_leftovers(error.left());
         response.details.status_code = match status {
             StatusCode::NOT_FOUND => 300,
             StatusCode::CONFLICT => 400,
@@ -242,6 +247,15 @@ impl From<OpenError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_the_service_has_stopped_is_not_interrupted_by_the_user() {
+        let error = EngineError::Stopped { rolled_back: false, left: Vec::new() };
+        let details = ApiError::from(error).into_details();
+        assert_eq!((details.code.as_str(), details.status), ("service.closing", 503));
+        let exit = occopus_api::ErrorCode::find(&details.code).unwrap().exit;
+        assert_eq!(exit, occopus_api::ExitStatus::Failed);
+    }
 
     #[test]
     fn leftovers_of_an_operation_are_reported_as_a_server_error() {
