@@ -85,13 +85,13 @@ pub(crate) async fn prepare_description<'a>(
     if let Some(id) = existing {
         preparation = preparation.with_existing(occopus.engine().await?, id);
     }
-    preparation.advance(Step::Credentials, |_| {}).await?;
+    preparation.advance(Step::Credentials.min(until), |_| {}).await?;
     print_warnings(preparation.credential_warnings());
-    with_compile_notices(async |on_compile| preparation.advance(Step::Preload, on_compile).await).await?;
+    with_compile_notices(async |on_compile| preparation.advance(Step::Preload.min(until), on_compile).await).await?;
     if purpose == Purpose::Sweep {
         warn_of_missing_drivers(occopus, &preparation.needs()).await?;
     }
-    preparation.advance(Step::Rehearse, |_| {}).await?;
+    preparation.advance(Step::Rehearse.min(until), |_| {}).await?;
     let warnings = preview_warnings(preparation.previews());
     if !warnings.is_empty() {
         print::note(render_diagnostics(&warnings).trim_end());

@@ -66,7 +66,8 @@ pub fn compile(input: &CompileInput, schemas: &dyn Schemas) -> Result<Compiled, 
 }
 
 /// Compiles a description that came over a network: it imports nothing, and no file is read for it. It may carry its
-/// node definitions, under the keys that they have in files. `name` stands for it in messages.
+/// node definitions, under the keys that they have in files. `name` stands for it in messages. Who deploys the result
+/// must look at [`Compiled::obstacles`] first.
 ///
 /// # Errors
 /// Returns all diagnostics, warnings included, if at least one is an error.

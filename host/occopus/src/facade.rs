@@ -280,7 +280,9 @@ impl Occopus {
     }
 
     /// Compiles a description that came over a network: it imports nothing, reads no file, and may carry its node
-    /// definitions; those of other types are the ones that `import` stored. `name` stands for the text in messages.
+    /// definitions; those of other types are the ones that `import` stored. `name` stands for the text in messages. What only
+    /// keeps it from being deployed, such as a placeholder of an example, is no error: it is in [`Compiled::obstacles`],
+    /// and [`Preparation`](crate::Preparation) refuses it.
     ///
     /// # Errors
     /// Returns [`OpenError::Files`] with all errors. Fails if the store or the plugin runtime cannot be opened.

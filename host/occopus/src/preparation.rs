@@ -29,7 +29,8 @@ pub enum Step {
 /// Purpose of a preparation, by which steps are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Looks at a description that need not be deployable: it may have placeholders of examples.
+    /// Looks at a description that need not be deployable: it may have placeholders of examples. Reads the credentials as
+    /// a deployment does, so it runs the user's commands (`!command`).
     Inspect,
     /// Changes nothing: no command is run for credentials, and no plugin is compiled that is not called.
     DryRun,

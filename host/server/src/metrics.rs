@@ -1,11 +1,13 @@
 //! Metrics for Prometheus: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use occopus_engine::InfrastructureState;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -21,7 +23,7 @@ pub(crate) struct Metrics {
     seconds: Family<RouteLabels, Histogram>,
     events: Family<EventLabels, Counter>,
     pub(crate) streams: Gauge,
-    pub(crate) infrastructures: Family<StateLabels, Gauge>,
+    infrastructures: Family<StateLabels, Gauge>,
     pub(crate) supervised: Gauge,
 }
 
@@ -44,8 +46,8 @@ struct EventLabels {
 
 /// Labels of the number of infrastructures in a state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct StateLabels {
-    pub(crate) state: String,
+struct StateLabels {
+    state: String,
 }
 
 fn latency_histogram() -> Histogram {
@@ -71,6 +73,16 @@ impl Metrics {
     /// Counts a stored event.
     pub(crate) fn count_event(&self, event: &str) {
         self.events.get_or_create(&EventLabels { event: event.to_owned() }).inc();
+    }
+
+    /// Sets the number of infrastructures in each state, given the state of each.
+    pub(crate) fn set_infrastructures(&self, states: impl Iterator<Item = InfrastructureState>) {
+        let mut counts: HashMap<InfrastructureState, i64> =
+            InfrastructureState::all().map(|state| (state, 0)).collect();
+        states.for_each(|state| *counts.entry(state).or_default() += 1);
+        for (state, count) in counts {
+            self.infrastructures.get_or_create(&StateLabels { state: state.to_string() }).set(count);
+        }
     }
 
     /// Returns all metrics as OpenMetrics text.
@@ -116,5 +128,24 @@ impl OpenStreamGuard {
 impl Drop for OpenStreamGuard {
     fn drop(&mut self) {
         self.0.streams.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_is_counted() {
+        let metrics = Metrics::new();
+        for number in [2_usize, 0] {
+            metrics
+                .set_infrastructures(InfrastructureState::all().flat_map(|state| std::iter::repeat_n(state, number)));
+            let text = metrics.to_openmetrics();
+            for state in InfrastructureState::all() {
+                let line = format!("occopus_infrastructures{{state=\"{state}\"}} {number}\n");
+                assert!(text.contains(&line), "{line}{text}");
+            }
+        }
     }
 }

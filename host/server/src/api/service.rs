@@ -1,7 +1,5 @@
 //! Routes for the service itself: the caller's identity, the audit, metrics, liveness and readiness.
 
-use std::collections::HashMap;
-
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -14,7 +12,6 @@ use uuid::Uuid;
 
 use super::common::QueryParams;
 use crate::access::{Caller, Scope};
-use crate::metrics::StateLabels;
 use crate::problem::ApiError;
 use crate::state::Service;
 
@@ -76,14 +73,8 @@ pub(crate) async fn audit(
 )]
 pub(crate) async fn metrics(State(service): State<Service>, caller: Caller) -> Result<Response, ApiError> {
     caller.authorize_all()?;
-    let mut states: HashMap<String, i64> = HashMap::new();
-    for summary in service.engine.list().await? {
-        *states.entry(summary.state.to_string()).or_default() += 1;
-    }
-    for state in ["building", "ready", "degraded", "held", "destroying"] {
-        let count = states.get(state).copied().unwrap_or(0);
-        service.metrics.infrastructures.get_or_create(&StateLabels { state: state.to_owned() }).set(count);
-    }
+    let listed = service.engine.list().await?;
+    service.metrics.set_infrastructures(listed.iter().map(|summary| summary.state));
     service.metrics.supervised.set(i64::try_from(service.supervisor.task_count()).unwrap_or(i64::MAX));
     let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok(([(CONTENT_TYPE, content_type)], service.metrics.to_openmetrics()).into_response())
