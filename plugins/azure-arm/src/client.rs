@@ -7,7 +7,7 @@ use occopus_sdk::{Cache, Credential, Fault, Reaction, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, endpoint_mistake};
 use crate::codes::Subject;
 use crate::credentials::Identity;
 use crate::error::ArmError;
@@ -17,6 +17,9 @@ use crate::token::{Login, Origin, Token};
 
 /// Code of an answer that is not Azure's.
 pub const NOT_AZURE_CODE: &str = "azure.not-azure";
+
+/// Length from which a token is looked for in messages. Real ones have more than a thousand bytes.
+const MIN_TOKEN_BYTES: usize = 16;
 
 /// Possible effect of a call whose answer is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +148,11 @@ impl<'a> Arm<'a> {
     ) -> Result<Self, Fault> {
         let example = "write https://management.azure.com, or the management host of your cloud";
         let url = scope.call().url_for(endpoint).map_err(|fault| fault.at("/endpoint", example))?;
+        if let Some(mistake) = endpoint_mistake(&url) {
+            let message =
+                format!("no secret is sent to {endpoint}: that is not the management host of a cloud of Azure");
+            return Err(Fault::give_up("azure.bad-endpoint", message).at("/endpoint", mistake));
+        }
         let cloud = Cloud::of(&url);
         let credential = scope.credential();
         let identity = Identity::of(credential, endpoint)?;
@@ -222,7 +230,7 @@ impl<'a> Arm<'a> {
         if response.status != 401 && self.token.borrow().origin == Origin::Fresh {
             self.token.borrow_mut().origin = Origin::Accepted;
         }
-        if response.is_success() { Ok(response) } else { Err(self.refusal(call.effect, &response)) }
+        if response.is_success() { Ok(response) } else { Err(self.refusal(call, &response)) }
     }
 
     /// Sends a call, and reads the content of the answer.
@@ -272,10 +280,24 @@ impl<'a> Arm<'a> {
     /// Returns the fault of an answer with another content than expected.
     pub fn unreadable(&self, effect: Effect, why: &str) -> Fault {
         let message = format!("Azure at {} sent an answer that can't be read: {why}", self.endpoint);
-        match effect {
+        let fault = match effect {
             Effect::None => Fault::retry("azure.bad-answer", message),
             Effect::Possible => Fault::unknown_outcome("azure.bad-answer", message),
+        };
+        self.without_token(fault)
+    }
+
+    /// Takes the token out of a fault: an answer may repeat what it was sent.
+    fn without_token(&self, mut fault: Fault) -> Fault {
+        let header = self.token.borrow().header.clone();
+        let token = header.strip_prefix("Bearer ").unwrap_or_default();
+        if token.len() >= MIN_TOKEN_BYTES {
+            let texts = [&mut fault.message, &mut fault.code].into_iter();
+            for text in texts.chain(fault.details.iter_mut().map(|detail| &mut detail.message)) {
+                *text = text.replace(token, "<token>");
+            }
         }
+        fault
     }
 
     fn login(&self) -> Login<'_> {
@@ -313,7 +335,8 @@ impl<'a> Arm<'a> {
         fault.at("/endpoint", "is this the management host of Azure?")
     }
 
-    fn refusal(&self, effect: Effect, response: &Response) -> Fault {
+    fn refusal(&self, call: &Call, response: &Response) -> Fault {
+        let effect = call.effect;
         if matches!(response.status, 300..=399) {
             let target = response.header("location").unwrap_or("another place");
             let message = format!("{} redirects to {target}; tokens are not sent there", self.endpoint);
@@ -323,10 +346,14 @@ impl<'a> Arm<'a> {
             return with_ids(for_purpose(self.purpose, self.foreign(effect, response)), response);
         };
         let mut fault = reaction::fault(self.endpoint, &error, response.status, effect, self.pointer);
+        // A card that is reserved after a failure is free again in minutes.
+        if call.method == "PUT" && reaction::is_in_use(&fault) && !error.has("NicReservedForAnotherVm") {
+            fault = reaction::taken(fault, self.pointer);
+        }
         if response.status == 401 && self.token.borrow().origin == Origin::Given {
             fault = fault.detail("`access_token` in auth_data.yaml has ended, or is not for this host: get a new one.");
         }
-        with_ids(reaction::delayed(fault, response), response)
+        self.without_token(with_ids(reaction::delayed(fault, response), response))
     }
 
     /// Returns the fault of a refusal without an error of Azure: a gateway's, or another program's.
@@ -361,7 +388,7 @@ const ID_HEADERS: [(&str, &str); 4] = [
 ];
 
 /// Returns true for an answer that Azure Resource Manager sent: others answer 404 in JSON, too.
-fn is_azures(response: &Response) -> bool {
+pub(crate) fn is_azures(response: &Response) -> bool {
     ID_HEADERS.iter().any(|(name, _)| response.header(name).is_some())
 }
 

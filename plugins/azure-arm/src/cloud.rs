@@ -53,6 +53,14 @@ fn known(endpoint: &str) -> Option<(&'static str, &'static str)> {
     CLOUDS.into_iter().find(|(host, _)| is_own(host))
 }
 
+/// Returns true for this machine, and for names that are reserved for tests (RFC 6761).
+fn is_for_tests(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let is_named = |name: &str| host == name || host.ends_with(&format!(".{name}"));
+    is_loopback || is_named("localhost") || is_named("test")
+}
+
 /// Returns why an endpoint can't be the management host of a cloud; none if it can. Asks nobody.
 pub fn endpoint_mistake(endpoint: &str) -> Option<String> {
     let example = "write https://management.azure.com, or the management host of your cloud";
@@ -64,6 +72,10 @@ pub fn endpoint_mistake(endpoint: &str) -> Option<String> {
     }
     if CLOUDS.iter().any(|(_, login)| named(login)) || origin.host == "portal.azure.com" {
         return Some(format!("this is not where Azure is managed; {example}"));
+    }
+    // The secret and the tokens would go over the network in clear text.
+    if !origin.is_secure && !is_for_tests(&origin.host) {
+        return Some(format!("only https is safe to log in with, beyond this machine; write https://{}", origin.host));
     }
     None
 }
@@ -104,7 +116,13 @@ mod tests {
 
     #[test]
     fn what_is_not_a_management_host_is_named() {
-        for good in ["https://management.azure.com", "http://127.0.0.1:80", "https://azure.test/arm"] {
+        for good in [
+            "https://management.azure.com",
+            "http://127.0.0.1:80",
+            "http://[::1]:80",
+            "http://localhost:80",
+            "https://azure.test/arm",
+        ] {
             assert_eq!(endpoint_mistake(good), None, "{good}");
         }
         for (bad, words) in [
@@ -113,6 +131,8 @@ mod tests {
             ("https://management.azure.com:8443", "https://management.azure.com alone"),
             ("https://login.microsoftonline.com", "not where Azure is managed"),
             ("https://portal.azure.com", "not where Azure is managed"),
+            ("http://azure.example", "only https"),
+            ("http://10.0.0.1:8080", "only https"),
             ("azure", "write https://management.azure.com"),
             ("", "write https://management.azure.com"),
         ] {

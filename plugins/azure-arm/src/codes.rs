@@ -22,6 +22,7 @@ pub enum Subject {
     UserData,
     Network,
     Subnet,
+    Card,
     Zones,
     Priority,
     Identity,
@@ -49,6 +50,23 @@ pub(crate) struct Row {
     pub(crate) codes: &'static [&'static str],
     pub(crate) words: &'static [&'static str],
     pub(crate) verdict: Verdict,
+}
+
+impl Row {
+    /// Returns true if a code, and words in lower case, are those of this row.
+    pub(crate) fn fits(&self, code: &str, words: &str) -> bool {
+        self.codes.iter().any(|pattern| matches(pattern, code))
+            && (self.words.is_empty() || self.words.iter().any(|word| words.contains(&word.to_ascii_lowercase())))
+    }
+}
+
+fn matches(pattern: &str, code: &str) -> bool {
+    let (pattern, code) = (pattern.to_ascii_lowercase(), code.to_ascii_lowercase());
+    match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+        (Some(end), _) => code.ends_with(end),
+        (None, Some(start)) => code.starts_with(start),
+        (None, None) => code == pattern,
+    }
 }
 
 const fn row(
@@ -80,6 +98,13 @@ const INVALID: &[&str] = &[
 ];
 
 pub(crate) const TABLE: &[Row] = &[
+    row(
+        &["InvalidTag*", "TagLimitExceeded", "TooManyTags", "InvalidTagNameCharacters"],
+        &[],
+        Reaction::GiveUp,
+        Subject::Tags,
+        "Azure does not take these tags",
+    ),
     // Full, or a quota is used up.
     row(
         &["OperationNotAllowed", "Conflict", "ServiceUnavailable", "BadRequest", "InvalidTemplateDeployment"],
@@ -416,6 +441,13 @@ pub(crate) const TABLE: &[Row] = &[
         "Azure does not take this key",
     ),
     row(INVALID, &["vmSize", "VM size", "hardwareProfile"], Reaction::GiveUp, Subject::Size, "no such size here"),
+    row(
+        INVALID,
+        &["imageRegistryCredentials", "registry"],
+        Reaction::GiveUp,
+        Subject::Registry,
+        "Azure does not take this",
+    ),
     row(INVALID, &["imageReference", "image"], Reaction::GiveUp, Subject::Image, "Azure has no such image here"),
     row(
         INVALID,
@@ -451,20 +483,6 @@ pub(crate) const TABLE: &[Row] = &[
         Reaction::GiveUp,
         Subject::Identity,
         "no such identity here",
-    ),
-    row(
-        &["InvalidTag*", "TagLimitExceeded", "TooManyTags", "InvalidTagNameCharacters"],
-        &[],
-        Reaction::GiveUp,
-        Subject::Tags,
-        "Azure does not take these tags",
-    ),
-    row(
-        INVALID,
-        &["imageRegistryCredentials", "registry"],
-        Reaction::GiveUp,
-        Subject::Registry,
-        "Azure does not take this",
     ),
     row(INVALID, &["gpu"], Reaction::GiveUp, Subject::Gpu, "Azure has no such accelerator here"),
     row(INVALID, &["location"], Reaction::GiveUp, Subject::Location, "no such location for this"),

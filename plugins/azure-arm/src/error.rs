@@ -17,6 +17,8 @@ const WRAPPERS: [&str; 8] = [
 ];
 /// Depth to which errors are looked for inside of others.
 const MAX_DEPTH: usize = 6;
+/// Characters of a code, or of a target.
+const MAX_CODE_CHARS: usize = 200;
 /// Characters of a message.
 const MAX_MESSAGE_CHARS: usize = 2000;
 
@@ -54,9 +56,9 @@ impl ArmError {
     fn telling(object: &Value, depth: usize) -> Option<Self> {
         let text = |name: &str| object.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
         let own = text("code").map(|code| Self {
-            code: code.to_owned(),
+            code: code.chars().take(MAX_CODE_CHARS).collect(),
             message: text("message").unwrap_or("(no explanation)").chars().take(MAX_MESSAGE_CHARS).collect(),
-            target: text("target").map(str::to_owned),
+            target: text("target").map(|target| target.chars().take(MAX_CODE_CHARS).collect()),
             outer: Vec::new(),
         });
         if depth >= MAX_DEPTH {

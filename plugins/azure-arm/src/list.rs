@@ -6,7 +6,7 @@ use occopus_sdk::Fault;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::{Arm, Call};
+use crate::client::{Arm, Call, Effect, is_azures};
 use crate::link;
 
 /// Pages of one list.
@@ -32,9 +32,14 @@ impl Arm<'_> {
     /// Reads one page.
     ///
     /// # Errors
-    /// `retry` if the answer is not a list, or if its next page is on another host.
+    /// `retry` if the answer is not a list of Azure's, or if its next page is on another host.
     pub fn page<T: DeserializeOwned>(&self, call: &Call) -> Result<ListPage<T>, Fault> {
-        let answer: Answer<T> = self.read(call)?;
+        let response = self.send(call)?;
+        // An empty list of a gateway would be an inventory without machines.
+        if !is_azures(&response) {
+            return Err(self.unreadable(Effect::None, "nothing in it shows that Azure sent it"));
+        }
+        let answer: Answer<T> = response.json().map_err(|error| self.unreadable(Effect::None, &error.to_string()))?;
         let next = match answer.next_link.as_deref().map(str::trim).filter(|next| !next.is_empty()) {
             None => None,
             Some(next) => Some(self.own_link(next)?.to_owned()),

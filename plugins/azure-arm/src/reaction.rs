@@ -7,7 +7,7 @@ use occopus_sdk::http::Response;
 use occopus_sdk::{Fault, Reaction};
 
 use crate::client::Effect;
-use crate::codes::{IN_USE, RIGHTS, Row, Subject, TABLE, Verdict, WAIT};
+use crate::codes::{IN_USE, RIGHTS, Subject, TABLE, Verdict, WAIT};
 use crate::error::ArmError;
 
 /// Delay before a throttled call is repeated, if Azure does not give one.
@@ -19,28 +19,15 @@ const BUSY_DELAY: Duration = Duration::from_secs(3);
 const NOT_FOUND: [&str; 5] =
     ["ResourceNotFound", "ResourceGroupNotFound", "NotFound", "ParentResourceNotFound", "EntityNotFound"];
 
-fn matches(pattern: &str, code: &str) -> bool {
-    let (pattern, code) = (pattern.to_ascii_lowercase(), code.to_ascii_lowercase());
-    match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
-        (Some(end), _) => code.ends_with(end),
-        (None, Some(start)) => code.starts_with(start),
-        (None, None) => code == pattern,
-    }
-}
-
 /// Returns the judgement of an error, by its code, the codes around it, its words, and the status that it came with. A status
 /// of 200 stands for an operation that failed.
 pub fn classify(error: &ArmError, status: u16, effect: Effect) -> Verdict {
     let text = format!("{}\n{}", error.target.as_deref().unwrap_or_default(), error.message).to_ascii_lowercase();
     let codes = || std::iter::once(&error.code).chain(error.outer.iter().rev());
-    let fits = |row: &&Row, code: &str| {
-        row.codes.iter().any(|pattern| matches(pattern, code))
-            && (row.words.is_empty() || row.words.iter().any(|word| text.contains(&word.to_ascii_lowercase())))
-    };
     if status == 404 && NOT_FOUND.iter().any(|code| error.has(code)) {
         return Verdict { reaction: Reaction::NotFound, subject: Subject::None, hint: "" };
     }
-    if let Some(row) = codes().find_map(|code| TABLE.iter().find(|row| fits(row, code))) {
+    if let Some(row) = codes().find_map(|code| TABLE.iter().find(|row| row.fits(code, &text))) {
         return row.verdict;
     }
     let reaction = match status {
@@ -105,6 +92,18 @@ fn has_hint(fault: &Fault, hint: &str) -> bool {
 /// Returns true if Azure refused because another change of the same resource is under way.
 pub fn is_busy(fault: &Fault) -> bool {
     has_hint(fault, WAIT)
+}
+
+/// Returns the fault of a request that names something that another has, such as a network card: it does not end by itself.
+pub(crate) fn taken(fault: Fault, pointer: fn(Subject) -> &'static str) -> Fault {
+    let subject = match fault.code.as_str() {
+        "azure.NicInUse" => Subject::Card,
+        code if code.contains("Subnet") => Subject::Subnet,
+        _ => Subject::None,
+    };
+    let mut fault = Fault { reaction: Reaction::GiveUp, ..fault };
+    fault.details.retain(|detail| detail.message != IN_USE);
+    fault.at(pointer(subject), "something else has it: write another")
 }
 
 /// Returns true if Azure refused to delete something because something else refers to it.

@@ -6,6 +6,7 @@ use occopus_sdk::testing;
 use serde_json::json;
 
 use super::{AZURE, answer, details, host, logged_in, with_arm, with_header};
+use crate::codes::TABLE;
 use crate::{ArmError, Call, Effect, Purpose, Subject, classify, is_busy, is_in_use, names_missing_reference};
 
 /// Status of an operation that failed.
@@ -110,6 +111,8 @@ const CASES: &[(&str, &str, u16, Reaction, Subject)] = &[
     ),
     ("InvalidAvailabilityZone", "x", 400, GiveUp, Subject::Zones),
     ("InvalidTagNameCharacters", "x", 400, GiveUp, Subject::Tags),
+    ("TagLimitExceeded", "x", 400, GiveUp, Subject::Tags),
+    ("InvalidParameter", "imageRegistryCredentials", 400, GiveUp, Subject::Registry),
     (
         "InvalidResourceReference",
         "Resource .../subnets/x referenced by resource y was not found",
@@ -146,6 +149,18 @@ fn every_code_has_its_reaction_and_its_subject() {
             assert_eq!(classify(&error(code, words), *status, Effect::Possible).reaction, UnknownOutcome, "{code}");
         } else {
             assert_eq!(classify(&error(code, words), *status, Effect::Possible), verdict, "{code}");
+        }
+    }
+}
+
+#[test]
+fn each_code_and_word_reaches_its_own_row() {
+    for (number, row) in TABLE.iter().enumerate() {
+        for code in row.codes.iter().map(|code| code.replace('*', "x")) {
+            for word in if row.words.is_empty() { &[""] } else { row.words } {
+                let reached = TABLE.iter().position(|row| row.fits(&code, &word.to_ascii_lowercase()));
+                assert_eq!(reached, Some(number), "{code} with `{word}`");
+            }
         }
     }
 }
@@ -245,4 +260,37 @@ fn answers_of_others_prove_nothing() {
     });
     assert_eq!(gone, None);
     assert_eq!(testing::host(|host| host.requests.len()), 2);
+}
+
+#[test]
+fn what_another_has_is_waited_for_at_a_deletion_alone() {
+    let refusal = |code: &str| answer(400, &json!({"error": {"code": code, "message": "used by another"}}));
+    let put = || Call::put("/x", "1", json!({}));
+    for (call, code, reaction) in [
+        (put(), "NicInUse", GiveUp),
+        (put(), "NicReservedForAnotherVm", Retry),
+        (Call::delete("/x", "1"), "NicInUse", Retry),
+        (Call::delete("/x", "1"), "NicReservedForAnotherVm", Retry),
+    ] {
+        let fault = refused(Purpose::Creating, call, refusal(code));
+        assert_eq!((fault.reaction, is_in_use(&fault)), (reaction, reaction == Retry), "{code}: {fault:?}");
+    }
+}
+
+#[test]
+fn a_token_is_in_no_message_and_no_secret_goes_out_in_clear_text() {
+    let secret = "eyJ0eXAiOiJKV1Qi.long.token";
+    let host = || {
+        host().http(move |request| {
+            let echo = json!({"error": {"code": format!("No{secret}"), "message": super::authorization(request)}});
+            Ok(if super::is_log_in(request) { super::token(secret) } else { answer(400, &echo) })
+        })
+    };
+    let fault = with_arm(host(), AZURE, Purpose::Existing, |arm| arm.unwrap().send(&get()).unwrap_err());
+    assert!(!format!("{fault:?}").contains(secret) && fault.message.contains("<token>"), "{fault:?}");
+    for endpoint in ["http://management.azure.com", "http://azure.example"] {
+        let fault = with_arm(host(), endpoint, Purpose::Existing, |arm| arm.map(drop).unwrap_err());
+        assert_eq!((fault.reaction, fault.code.as_str()), (GiveUp, "azure.bad-endpoint"), "{endpoint}");
+        assert!(testing::host(|host| host.requests.is_empty()), "{endpoint}");
+    }
 }

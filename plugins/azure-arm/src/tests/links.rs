@@ -63,6 +63,10 @@ fn links_that_repeat_or_leave_the_host_are_refused() {
     for body in [json!([]), json!({}), json!({"value": 5}), json!("x")] {
         assert_eq!(list(move |_| answer(200, &body)).unwrap_err().code, "azure.bad-answer");
     }
+    // A gateway has no machines, and says nothing of Azure's.
+    let gateway = || Response { status: 200, headers: Vec::new(), body: br#"{"value": []}"#.to_vec() };
+    assert_eq!(list(move |_| gateway()).unwrap_err().code, "azure.bad-answer");
+    assert_eq!(list(|_| answer(200, &json!({"value": []}))).unwrap(), [] as [Value; 0]);
 }
 
 /// Returns the progress of an operation after a PUT with these headers.

@@ -32,7 +32,7 @@ const MIN_READS_LEFT: u64 = 100;
 /// Time that is left for the answer to the host, and for what the list lacks.
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 
-/// Knowledge of a group: none if Azure says that it does not exist.
+/// Answer about a group: none if Azure says that it does not exist.
 type Known = Result<Option<Group>, Fault>;
 
 /// Observes groups by their handles.

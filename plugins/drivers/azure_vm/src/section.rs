@@ -187,6 +187,7 @@ pub(crate) fn pointer(subject: Subject) -> &'static str {
         Subject::UserData => "#user-data",
         Subject::Network => "/vnet_name",
         Subject::Subnet => "/subnet_name",
+        Subject::Card => "/nic_name",
         Subject::Zones => "/zones",
         Subject::Priority => "/priority",
         Subject::Identity => "/identity",
