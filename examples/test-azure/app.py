@@ -256,7 +256,9 @@ class App:
             request.method, "write"
         )
         wanted = f"{type}/{verb}"
-        if any(matches(pattern, wanted) for pattern in self.cloud.settings["denied"]):
+        groups, parts = self.cloud.settings["only_groups"], scope.lower().split("/")
+        is_outside = groups is not None and (len(parts) < 5 or parts[4] not in [group.lower() for group in groups])
+        if is_outside or any(matches(pattern, wanted) for pattern in self.cloud.settings["denied"]):
             message = (
                 "The client '00000000-0000-0000-0000-00000000c11e' with object id"
                 f" '00000000-0000-0000-0000-00000000c11e' does not have authorization to perform action '{wanted}' over"

@@ -39,6 +39,10 @@ class Machines(Kind):
     def show(self, cloud, resource, request):
         shown = resource.show()
         expand = request.query.get("$expand", "").lower() if request else ""
+        if request and request.query.get("statusonly") and cloud.settings["sparse_status"]:
+            view = instance_view(cloud, resource)
+            properties = {"provisioningState": resource.state, "vmId": resource.properties["vmId"], "instanceView": view}
+            return {"id": resource.id, "name": resource.name, "properties": properties}
         if "instanceview" in expand.split(",") or (request and request.query.get("statusonly", "").lower() == "true"):
             shown["properties"]["instanceView"] = instance_view(cloud, resource)
         if "userdata" in expand.split(",") and resource.more.get("user_data"):
@@ -269,7 +273,8 @@ class Machines(Kind):
             card = cloud.get(each["id"], INTERFACES.type)
             if card:
                 card.properties.pop("virtualMachine", None)
-                if at(each, "properties.deleteOption") == "Delete":
+                reserved = card.more.get("reserved")
+                if at(each, "properties.deleteOption") == "Delete" and not (reserved and reserved[0] > cloud.now()):
                     going.append((INTERFACES, card))
 
         def end():

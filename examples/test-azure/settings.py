@@ -21,8 +21,11 @@ DEFAULTS = {
     "network_conflicts": True,
     # Lifetime of tokens, in seconds.
     "token_seconds": 3599,
-    # Seconds for which the network card of a virtual machine that failed is reserved for it.
-    "nic_reserved": 180,
+    # Seconds for which the network card of a virtual machine that failed is reserved for it, and stays when it is deleted
+    # (180 in Azure).
+    "nic_reserved": 1,
+    # Whether the list of states has nothing but the states.
+    "sparse_status": False,
     # Seconds for which a subnet is in use after its last container group.
     "sal_seconds": 1,
     # Seconds between the end of a virtual machine and that of what goes with it.
@@ -61,6 +64,8 @@ DEFAULTS = {
     "public_network": "20.50.0.0/16",
     # Actions that the caller has no right to, as patterns: `Microsoft.Network/*/write`.
     "denied": [],
+    # Resource groups beyond which the caller has no rights; null: rights on the subscription.
+    "only_groups": None,
     # Marketplace images (`publisher:offer:sku`) whose terms were accepted.
     "accepted_terms": [],
     # Further images: `publisher:offer:sku`, each with `*`.

@@ -23,7 +23,8 @@ const PLACEMENT_PAUSES_MS: [u64; 9] = [250, 500, 1000, 1000, 2000, 2000, 3000, 3
 /// Time that is left for the answer to the host.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// Codes of a PUT of what exists.
-const EXISTS: [&str; 3] = ["azure.PreconditionFailed", "azure.ConditionNotMet", "azure.PropertyChangeNotAllowed"];
+pub(crate) const EXISTS: [&str; 3] =
+    ["azure.PreconditionFailed", "azure.ConditionNotMet", "azure.PropertyChangeNotAllowed"];
 /// Type of network cards.
 const CARDS: &str = "Microsoft.Network/networkInterfaces";
 
@@ -82,12 +83,21 @@ impl Azure<'_> {
         let call = Call::put(&path, COMPUTE, body(request, placement)).header("if-none-match", "*").may_have_effect();
         let machine: Machine = match self.arm.read(&call) {
             Err(fault) if EXISTS.contains(&fault.code.as_str()) => return self.existing(request, &path),
+            Err(fault) if is_about_own_disk(request, &fault) => return Err(self.free_disk(request, fault)),
             answer => answer?,
         };
         if !machine.is_named(&name) {
             return Err(self.arm.unreadable(occopus_azure_arm::Effect::Possible, "it is about another machine"));
         }
         Ok(machine)
+    }
+
+    /// Removes the parts of an earlier attempt whose machine is gone, and returns the fault as one to try again after.
+    fn free_disk(&self, request: &NodeRequest<Section>, fault: Fault) -> Fault {
+        match self.remove_parts(&self.reference_for(request)) {
+            Ok(()) => Fault { reaction: Reaction::Retry, ..fault }.retry_after(BUSY_PAUSE),
+            Err(kept) => kept,
+        }
     }
 
     /// Returns the machine that has the name already: an earlier attempt made it.
@@ -117,7 +127,7 @@ impl Azure<'_> {
             }
             let begun = now();
             call.wait(pause);
-            match self.snapshot(begun).map(|machines| machines.stage(&reference.name)) {
+            match self.snapshot(&reference.group, begun).map(|machines| machines.stage(&reference.name)) {
                 Ok(Some(Stage::Failed)) => has_failed = true,
                 Ok(None | Some(Stage::Creating)) => {}
                 // The machine is there, whatever else is wrong: `observe` goes on.
@@ -167,6 +177,13 @@ impl Azure<'_> {
             infrastructure: request.infrastructure_id.clone(),
         }
     }
+}
+
+/// Returns true if Azure refuses because the machine's disk exists.
+fn is_about_own_disk(request: &NodeRequest<Section>, fault: &Fault) -> bool {
+    let disk = names::part(&request.infrastructure_id, &request.instance_id);
+    let said = fault.message.to_ascii_lowercase();
+    fault.reaction == Reaction::Conflict && said.contains(&disk) && said.contains("already exists")
 }
 
 /// Adds what Azure says of a machine to an observation.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use occopus_azure_arm::Call;
-use occopus_sdk::{Fault, Handle};
+use occopus_azure_arm::{Call, ResourceId};
+use occopus_sdk::{Fault, Handle, Reaction};
 
 use crate::handle::Reference;
 use crate::snapshot::{MACHINES, Snapshot, Stage, now};
@@ -50,24 +50,35 @@ impl Azure<'_> {
     /// Removes a machine, and waits until Azure no longer lists it. Returns our machines at that moment.
     pub(crate) fn remove_machine(&self, reference: &Reference) -> Result<Snapshot, Fault> {
         let path = self.arm.in_group(&reference.group, MACHINES, &reference.name);
+        let mut machines = None;
         if self.request_removal(&path)? {
-            return self.await_removal(reference);
-        }
-        // Somebody may have moved it to another group.
-        for machine in self.elsewhere(reference)? {
-            if self.request_removal(&machine)? {
-                return self.await_removal(reference);
+            machines = Some(self.await_removal(reference)?);
+        } else {
+            // Somebody may have moved it to another group.
+            for machine in self.elsewhere(reference)? {
+                if self.request_removal(&machine)? {
+                    let group = ResourceId::parse(&machine).map_or(reference.group.as_str(), |id| id.group);
+                    let moved = Reference { group: group.to_owned(), ..reference.clone() };
+                    self.await_removal(&moved)?;
+                    self.remove_parts(&moved)?;
+                }
             }
         }
-        // Nothing took its parts with it.
+        // Azure may have kept parts of one that failed, or that somebody locked; one that was gone took none with it.
         self.remove_parts(reference)?;
-        self.snapshot(now())
+        machines.map_or_else(|| self.snapshot(&reference.group, now()), Ok)
     }
 
     /// Requests the removal of a machine; false if Azure says that it does not exist.
     fn request_removal(&self, path: &str) -> Result<bool, Fault> {
         let call = Call::delete(path, COMPUTE).query("forceDeletion", "true");
         self.arm.remove(&call).map(|answer| answer.is_some())
+    }
+
+    /// Returns true if Azure says when a request may be repeated, and that is within the time of this call.
+    fn may_wait_for(&self, fault: &Fault) -> bool {
+        let left = self.arm.call().remaining();
+        fault.reaction == Reaction::Retry && fault.retry_after.is_some_and(|delay| left > delay + ANSWER_MARGIN)
     }
 
     fn await_removal(&self, reference: &Reference) -> Result<Snapshot, Fault> {
@@ -81,7 +92,14 @@ impl Azure<'_> {
             }
             let begun = now();
             call.wait(pause);
-            let machines = self.snapshot(begun)?;
+            let machines = match self.snapshot(&reference.group, begun) {
+                // Azure has accepted the deletion, and wants fewer requests.
+                Err(fault) if self.may_wait_for(&fault) => {
+                    call.wait(fault.retry_after.unwrap_or_default());
+                    continue;
+                }
+                listed => listed?,
+            };
             match machines.stage(name) {
                 None => return Ok(machines),
                 Some(Stage::Deleting) => call.progress("waiting until Azure has deleted it", None),

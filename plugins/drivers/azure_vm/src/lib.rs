@@ -22,6 +22,7 @@ mod parts;
 mod preflight;
 mod rules;
 mod section;
+mod shared_list;
 mod snapshot;
 mod state;
 mod tags;

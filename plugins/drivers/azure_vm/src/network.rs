@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use occopus_azure_arm::{Call, Ended, ResourceId, is_busy, is_in_use};
 use occopus_sdk::http::Response;
-use occopus_sdk::{Fault, NodeRequest, log};
+use occopus_sdk::{Fault, NodeRequest, Reaction, log};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::create::EXISTS;
 use crate::handle::Reference;
 use crate::section::{Section, given};
 use crate::snapshot::{Snapshot, network_key, now};
@@ -30,6 +31,8 @@ const BUSY_PAUSE: Duration = Duration::from_secs(2);
 const MAX_BUSY_ATTEMPTS: usize = 15;
 /// Time for which the cards of machines that are gone may still be in the network.
 const LAST_CARDS_MAX: Duration = Duration::from_secs(240);
+/// Time after which such a card is deleted: Azure has kept it.
+const LAST_CARDS_GRACE: Duration = Duration::from_secs(10);
 /// Time after which something unknown in a network is taken for the user's own.
 const UNKNOWN_CARDS_MAX: Duration = Duration::from_secs(30);
 /// Time that is left for the answer to the host.
@@ -42,12 +45,12 @@ pub(crate) struct Made {
 }
 
 /// Users of a network that Azure does not delete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Users {
     /// Machines of ours.
     Machines,
-    /// Cards of machines of ours that are gone, and go themselves.
-    LastCards,
+    /// Cards of machines of ours that are gone, and mostly go themselves; the instances of those that Azure no longer lists.
+    LastCards(Vec<String>),
     /// Something else: the user's, or a card whose name says nothing.
     Unknown,
 }
@@ -175,10 +178,13 @@ impl Azure<'_> {
                 let found: Option<Network> = self.arm.read_if_there(&Call::get(&path, NETWORK))?;
                 let state = found.as_ref().and_then(|found| found.properties.provisioning_state.as_deref());
                 match (&found, state.unwrap_or_default().to_ascii_lowercase().as_str()) {
-                    (None, _) | (Some(_), "failed") => match self.make_network(&path, request, made) {
-                        Err(fault) if is_busy(&fault) => {}
-                        done => return done.map(|()| format!("{path}/subnets/{SUBNET}")),
-                    },
+                    (None, _) | (Some(_), "failed") => {
+                        found.as_ref().map_or(Ok(()), |found| self.require_ours(found, request))?;
+                        match self.make_network(&path, request, found.is_none(), made) {
+                            Err(fault) if is_busy(&fault) || EXISTS.contains(&fault.code.as_str()) => {}
+                            done => return done.map(|()| format!("{path}/subnets/{SUBNET}")),
+                        }
+                    }
                     (Some(_), "deleting" | "updating") => {}
                     (Some(found), _) => {
                         self.require_ours(found, request)?;
@@ -202,21 +208,31 @@ impl Azure<'_> {
         Err(Fault::conflict("azure.other-network", "the network of this infrastructure's name is another's"))
     }
 
-    fn make_network(&self, path: &str, request: &NodeRequest<Section>, made: &mut Made) -> Result<(), Fault> {
+    /// Makes the network with its subnet; the subnet alone in a network whose making failed, where there may be others of the
+    /// user's.
+    fn make_network(
+        &self,
+        path: &str,
+        request: &NodeRequest<Section>,
+        is_new: bool,
+        made: &mut Made,
+    ) -> Result<(), Fault> {
         self.arm.call().progress("making the network", None);
+        // Machines without a public address reach the outside all the same, to install packages.
+        let subnet = json!({"addressPrefix": SUBNET_ADDRESSES, "defaultOutboundAccess": true});
         let body = json!({
             "location": self.section.place(),
             "tags": tags::of_shared(request),
             "properties": {
                 "addressSpace": {"addressPrefixes": [ADDRESSES]},
-                "subnets": [{
-                    "name": SUBNET,
-                    // Machines without a public address reach the outside all the same, to install packages.
-                    "properties": {"addressPrefix": SUBNET_ADDRESSES, "defaultOutboundAccess": true},
-                }],
+                "subnets": [{"name": SUBNET, "properties": subnet}],
             },
         });
-        let call = Call::put(path, NETWORK, body);
+        let subnet_path = format!("{path}/subnets/{SUBNET}");
+        let (path, call) = match is_new {
+            true => (path, Call::put(path, NETWORK, body).header("if-none-match", "*")),
+            false => (subnet_path.as_str(), Call::put(&subnet_path, NETWORK, json!({"properties": subnet}))),
+        };
         let answer = match self.arm.send(&call) {
             Err(fault) if fault.code == "azure.ResourceGroupNotFound" => {
                 self.make_group(&request.infrastructure_id)?;
@@ -224,7 +240,7 @@ impl Azure<'_> {
             }
             answer => answer?,
         };
-        made.any = true;
+        made.any |= is_new && answer.status == 201;
         self.await_made(path, &answer)
     }
 
@@ -266,7 +282,8 @@ impl Azure<'_> {
                 Err(fault) if is_in_use(&fault) => match self.users(group, name, &path)? {
                     Users::Machines => return Ok(false),
                     Users::Unknown if waited > UNKNOWN_CARDS_MAX => return Ok(false),
-                    Users::Unknown | Users::LastCards => {}
+                    Users::LastCards(instances) if waited > LAST_CARDS_GRACE => self.remove_last(group, &instances)?,
+                    Users::Unknown | Users::LastCards(_) => {}
                 },
                 Err(fault) if is_busy(&fault) => {}
                 Err(fault) => return Err(fault),
@@ -279,6 +296,19 @@ impl Azure<'_> {
             call.progress("waiting until the network is free", None);
             call.wait(BUSY_PAUSE);
         }
+    }
+
+    /// Deletes what is left of machines that are gone.
+    fn remove_last(&self, group: &str, instances: &[String]) -> Result<(), Fault> {
+        for instance in instances {
+            let machine = Reference { name: names::machine(instance), group: group.to_owned(), ..Reference::default() };
+            match self.remove_parts_once(&machine) {
+                // Azure lets go of it in minutes.
+                Err(fault) if is_in_use(&fault) => {}
+                removed => drop(removed?),
+            }
+        }
+        Ok(())
     }
 
     /// Deletes something of a network, and waits for a while until it is gone.
@@ -294,34 +324,41 @@ impl Azure<'_> {
     /// Returns who is in a network.
     fn users(&self, group: &str, name: &str, path: &str) -> Result<Users, Fault> {
         let Some(found) = self.arm.read_if_there::<Network>(&Call::get(path, NETWORK))? else {
-            return Ok(Users::LastCards);
+            return Ok(Users::LastCards(Vec::new()));
         };
-        let machines = self.snapshot(now().saturating_sub(2000))?;
+        let machines = self.snapshot(group, now().saturating_sub(2000))?;
         if machines.has_others(&network_key(group, name), "") {
             return Ok(Users::Machines);
         }
-        let mut who = Users::LastCards;
+        let mut last = Vec::new();
+        let mut has_unknown = false;
         let subnets = found.properties.subnets.into_iter();
         for user in subnets.flat_map(|subnet| subnet.properties.ip_configurations) {
             let card = user.id.split('/').rev().nth(2).unwrap_or_default();
             match names::owner_of_part(card) {
                 Some((_, instance)) if machines.is_alive(&instance) => return Ok(Users::Machines),
+                // One that is being deleted takes its card with it.
+                Some((_, instance)) if machines.stage(&names::machine(&instance)).is_none() => last.push(instance),
                 Some(_) => {}
                 None => {
                     log::debug(format!("{} is in the network {path}", user.id));
-                    who = Users::Unknown;
+                    has_unknown = true;
                 }
             }
         }
-        Ok(who)
+        Ok(if has_unknown { Users::Unknown } else { Users::LastCards(last) })
     }
 
     /// Removes the network and the rules of an infrastructure, if no machine uses them any more, and the group if the user
     /// asks for it.
     pub(crate) fn remove_shared(&self, group: &str, infrastructure: &str, place: &str) -> Result<(), Fault> {
         let network = names::network(infrastructure, place);
-        if self.section.has_own_network() && !self.remove_network(group, &network)? {
-            return Ok(());
+        match self.remove_network(group, &network) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            // Nodes with networks of the user's need no rights on others.
+            Err(fault) if fault.reaction == Reaction::Denied && !self.section.has_own_network() => {}
+            Err(fault) => return Err(fault),
         }
         self.remove_rules(group, infrastructure)?;
         if self.section.delete_resource_group == Some(true) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use occopus_azure_arm::{Call, ResourceId};
 use occopus_sdk::http::encoded;
-use occopus_sdk::{Fault, Handle, Observed, Phase, Reaction};
+use occopus_sdk::{Fault, Handle, Observed, Phase, Reaction, log};
 use serde::Deserialize;
 
 use crate::create::WithMachine as _;
@@ -56,6 +56,8 @@ impl Azure<'_> {
                 return self.found(instance, found).map(Some);
             }
         }
+        let (name, group) = (names::machine(instance), self.section.group().to_owned());
+        self.remove_parts(&Reference { name, group, ..Reference::default() })?;
         self.remove_left_alone(&tagged)?;
         Ok(None)
     }
@@ -75,7 +77,19 @@ impl Azure<'_> {
     fn tagged(&self, instance: &str) -> Result<Vec<Resource>, Fault> {
         let filter = format!("tagName eq '{INSTANCE_TAG}' and tagValue eq '{}'", instance.replace('\'', "''"));
         let path = format!("/subscriptions/{}/resources", encoded(self.arm.subscription()));
-        self.arm.list(&Call::get(&path, RESOURCES).query("$filter", filter))
+        match self.arm.list(&Call::get(&path, RESOURCES).query("$filter", filter)) {
+            // These credentials see nothing outside of the group.
+            Err(fault) if fault.reaction == Reaction::Denied => {
+                let group = format!("{}/resources", self.arm.group(self.section.group()));
+                let filter = format!("tagName eq '{INSTANCE_TAG}' and tagValue eq '{}'", instance.replace('\'', "''"));
+                let call = Call::get(&group, RESOURCES).query("$filter", filter);
+                self.arm.list(&call).or_else(|fault| match fault.code.as_str() {
+                    "azure.ResourceGroupNotFound" => Ok(Vec::new()),
+                    _ => Err(fault),
+                })
+            }
+            listed => listed,
+        }
     }
 
     /// Removes the network and the rules that were made for a machine that was not, unless others use them.
@@ -102,21 +116,40 @@ impl Azure<'_> {
         let references: Vec<Reference> = handles.iter().map(Reference::of).collect();
         let mut seen = HashMap::new();
         if references.len() > MAX_SINGLE_LOOKUPS {
-            let (_, machines) = self.list_with_states()?;
-            seen.extend(machines.into_iter().map(|machine| (machine.own_name().to_ascii_lowercase(), machine)));
+            let mut groups: Vec<String> =
+                references.iter().map(|reference| reference.group.to_ascii_lowercase()).collect();
+            groups.sort_unstable();
+            groups.dedup();
+            for group in groups {
+                let group = if group.is_empty() { self.section.group() } else { &group };
+                let (machines, is_whole) = self.list_with_states(group)?;
+                seen.extend(machines.into_iter().map(|machine| (machine.own_name().to_ascii_lowercase(), machine)));
+                if is_whole {
+                    break;
+                }
+            }
         }
         let mut unclear: HashMap<&str, Fault> = HashMap::new();
         let mut absent = Vec::new();
+        let mut is_cut_short = false;
         for reference in &references {
             let name = reference.name.as_str();
             if seen.contains_key(name) || unclear.contains_key(name) || absent.contains(&name) {
                 continue;
             }
+            if let Some(fault) = unclear.values().next().filter(|_| is_cut_short) {
+                // The next look-up would fare no better.
+                let fault = fault.clone();
+                unclear.insert(name, fault);
+                continue;
+            }
             match self.look_up(reference) {
                 Ok(Some(machine)) => drop(seen.insert(name.to_owned(), machine)),
                 Ok(None) => absent.push(name),
-                Err(fault) if fault.reaction == Reaction::Denied => drop(unclear.insert(name, fault)),
-                Err(fault) => return Err(fault),
+                Err(fault) => {
+                    is_cut_short = fault.reaction != Reaction::Denied;
+                    unclear.insert(name, fault);
+                }
             }
         }
         // If nothing is known of any of them, the call fails.
@@ -134,7 +167,10 @@ impl Azure<'_> {
             (None, None) => Observed::new(handle.clone(), Phase::Gone),
         };
         let mut all: Vec<Observed> = references.iter().zip(handles).map(answer).collect();
-        self.add_addresses(&mut all)?;
+        // States count all the same; addresses are added by the next pass.
+        if let Err(fault) = self.add_addresses(&mut all) {
+            log::warn(format!("the addresses of machines can't be read for now: {}", fault.message));
+        }
         Ok(all)
     }
 

@@ -1,10 +1,13 @@
 //! Rules of public machines (network security groups): made once for each set of ports, and removed with the network.
 
+use std::time::Duration;
+
 use occopus_azure_arm::{Call, is_busy, is_in_use};
 use occopus_sdk::{Fault, NodeRequest, Reaction};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::create::EXISTS;
 use crate::network::Made;
 use crate::section::Section;
 use crate::tags::{self, INFRASTRUCTURE_TAG, Tags};
@@ -13,7 +16,11 @@ use crate::{Azure, NETWORK, names};
 /// Type of network security groups.
 pub(crate) const RULES: &str = "Microsoft.Network/networkSecurityGroups";
 
-/// A network security group in a list.
+/// Looks at rules that are being made or deleted, and the pause between two.
+const MAX_CHANGING_LOOKS: usize = 20;
+const CHANGING_PAUSE: Duration = Duration::from_millis(500);
+
+/// A network security group.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Rules {
     pub(crate) name: String,
@@ -35,8 +42,17 @@ struct RulesProperties {
 impl Rules {
     /// Returns true if no card has these rules, and they are not being deleted.
     pub(crate) fn is_unused(&self) -> bool {
-        let state = self.properties.provisioning_state.as_deref().unwrap_or_default();
-        self.properties.network_interfaces.is_empty() && !state.eq_ignore_ascii_case("deleting")
+        self.properties.network_interfaces.is_empty() && !self.properties.is_in_state("deleting")
+    }
+}
+
+impl RulesProperties {
+    fn is_in_state(&self, state: &str) -> bool {
+        self.provisioning_state.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(state))
+    }
+
+    fn is_changing(&self) -> bool {
+        self.is_in_state("deleting") || self.is_in_state("updating")
     }
 }
 
@@ -70,23 +86,51 @@ impl Azure<'_> {
         let name = names::rules(&request.infrastructure_id, &self.section.place(), &ports);
         let path = self.arm.in_group(self.section.group(), RULES, &name);
         let make = || {
+            if self.has_own_rules(&path, &request.infrastructure_id)? {
+                return Ok(path.clone());
+            }
             let body = json!({
                 "location": self.section.place(),
                 "tags": tags::of_shared(request),
                 "properties": {"securityRules": rules(&ports)},
             });
-            let call = Call::put(&path, NETWORK, body);
+            let call = Call::put(&path, NETWORK, body).header("if-none-match", "*");
             let answer = match self.arm.send(&call) {
                 Err(fault) if fault.code == "azure.ResourceGroupNotFound" => {
                     self.make_group(&request.infrastructure_id)?;
                     self.arm.send(&call)?
                 }
+                // Another call made them a moment ago.
+                Err(fault) if EXISTS.contains(&fault.code.as_str()) => {
+                    self.has_own_rules(&path, &request.infrastructure_id)?;
+                    return Ok(path.clone());
+                }
                 answer => answer?,
             };
-            made.any = true;
+            made.any |= answer.status == 201;
             self.await_made(&path, &answer).map(|()| path.clone())
         };
         self.known(&name, make).map(Some)
+    }
+
+    /// Returns true if the rules are there already. They stay as they are: the user may have narrowed them.
+    fn has_own_rules(&self, path: &str, infrastructure: &str) -> Result<bool, Fault> {
+        for _ in 0..MAX_CHANGING_LOOKS {
+            let Some(found) = self.arm.read_if_there::<Rules>(&Call::get(path, NETWORK))? else { return Ok(false) };
+            let owner = found.tags.as_ref().and_then(|tags| tags::get(tags, INFRASTRUCTURE_TAG));
+            if owner.is_some_and(|owner| owner != infrastructure) {
+                let message = format!("the network security group {} exists, and is another's", found.name);
+                return Err(Fault::conflict("azure.other-rules", message));
+            }
+            if !found.properties.is_changing() {
+                return Ok(true);
+            }
+            if self.arm.call().cancelled() {
+                break;
+            }
+            self.arm.call().wait(CHANGING_PAUSE);
+        }
+        Err(Fault::retry("azure.network-busy", "Azure is still changing the infrastructure's network security group"))
     }
 
     /// Lists the rules of an infrastructure; those of all if there is no name.

@@ -1,10 +1,9 @@
-//! One list of all machines for the calls of a moment: those that create and destroy at the same time share it through the
-//! host's cache, so that a hundred of them ask Azure no more often than one.
+//! One list of all machines for the calls of a moment, as far as creation and removal are concerned (`shared_list`).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use occopus_azure_arm::{Call, ListPage, ResourceId};
-use occopus_sdk::Fault;
+use occopus_sdk::{Fault, Reaction};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
@@ -12,13 +11,8 @@ use crate::{Azure, COMPUTE, names};
 
 /// Type of machines.
 pub(crate) const MACHINES: &str = "Microsoft.Compute/virtualMachines";
-/// Time for which a list is kept.
-const LIFETIME: Duration = Duration::from_secs(60);
-/// Time after which a call that lists is taken for dead.
-const LISTING_MAX: u64 = 10_000;
-const LISTING_POLL: Duration = Duration::from_millis(100);
-/// Milliseconds between the beginnings of two lists.
-const MIN_INTERVAL: u64 = 500;
+/// Time for which it is remembered that these credentials do not see the whole subscription.
+const NARROW_FOR: Duration = Duration::from_secs(300);
 
 /// State of a machine, as far as creation and removal are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +30,6 @@ pub(crate) enum Stage {
 /// Our machines of a moment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
-    /// Time at which the list was begun, in milliseconds since 1970.
-    at: u64,
     /// Networks: group and name, in lower case.
     networks: Vec<String>,
     /// Instance, network (a number in `networks`), stage.
@@ -45,8 +37,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    fn of(at: u64, machines: &[Machine]) -> Self {
-        let mut snapshot = Self { at, ..Self::default() };
+    fn of(machines: &[Machine]) -> Self {
+        let mut snapshot = Self::default();
         for machine in machines {
             let Some(instance) = names::instance_of(machine.own_name()) else { continue };
             let network = network_of(machine).map(|network| snapshot.number_of(network));
@@ -75,7 +67,8 @@ impl Snapshot {
         self.machines.iter().find(|(known, ..)| *known == instance).map(|(.., stage)| *stage)
     }
 
-    /// Returns true if another machine is in this network, or in one that Azure does not show.
+    /// Returns true if another machine is in this network. Of one whose network Azure does not show here, nothing follows: the
+    /// network itself says who is in it.
     pub(crate) fn has_others(&self, network: &str, name: &str) -> bool {
         let instance = names::instance_of(name).unwrap_or_default().to_ascii_lowercase();
         let number = self.networks.iter().position(|known| known == network);
@@ -107,45 +100,40 @@ pub(crate) fn now() -> u64 {
 }
 
 impl Azure<'_> {
-    /// Returns our machines at a moment that is not before this one.
-    pub(crate) fn snapshot(&self, not_before: u64) -> Result<Snapshot, Fault> {
-        let (key, listing) = (self.snapshot_key("list"), self.snapshot_key("listing"));
-        let cache = self.arm.cache();
-        loop {
-            let kept: Option<Snapshot> = cache.get(&key).and_then(|kept| serde_json::from_slice(&kept).ok());
-            if let Some(kept) = kept.filter(|kept| kept.at >= not_before) {
-                return Ok(kept);
-            }
-            let last = cache.get(&listing).and_then(|last| serde_json::from_slice::<(u64, bool)>(&last).ok());
-            let (begun, is_under_way) = last.unwrap_or_default();
-            let age = now().saturating_sub(begun);
-            // One that is under way is waited for if it is late enough. Between two there is a pause, for many calls want one.
-            let is_awaited = age < MIN_INTERVAL || is_under_way && begun >= not_before && age < LISTING_MAX;
-            if !is_awaited || self.arm.call().cancelled() {
-                break;
-            }
-            self.arm.call().wait(LISTING_POLL);
-        }
-        let mark = |is_under_way: bool, begun: u64| {
-            cache.put(&listing, format!("[{begun},{is_under_way}]").as_bytes(), LIFETIME);
-        };
-        let begun = now();
-        mark(true, begun);
-        let listed = self.list_with_states();
-        mark(false, begun);
-        listed.map(|(snapshot, _)| snapshot)
+    /// Returns our machines at a moment that is not before this one: those of the subscription, or of the group where these
+    /// credentials see no other.
+    pub(crate) fn snapshot(&self, group: &str, not_before: u64) -> Result<Snapshot, Fault> {
+        self.shared_list(&snapshot_name(group), not_before, || {
+            self.machines_with_states(group).map(|(machines, _)| Snapshot::of(&machines))
+        })
     }
 
-    /// Lists all machines of the subscription with their states.
-    pub(crate) fn list_with_states(&self) -> Result<(Snapshot, Vec<Machine>), Fault> {
+    /// Lists all machines of the subscription with their states, or those of the group where these credentials see no other.
+    /// The second value is true for the whole subscription.
+    pub(crate) fn list_with_states(&self, group: &str) -> Result<(Vec<Machine>, bool), Fault> {
         let at = now();
-        let call = Call::get(&self.arm.in_subscription(MACHINES), COMPUTE).query("statusOnly", "true");
-        let machines: Vec<Machine> = self.arm.list(&call)?;
-        let snapshot = Snapshot::of(at, &machines);
-        if let Ok(kept) = serde_json::to_vec(&snapshot) {
-            self.arm.cache().put(&self.snapshot_key("list"), &kept, LIFETIME);
+        let listed = self.machines_with_states(group)?;
+        self.keep_list(&snapshot_name(group), at, &Snapshot::of(&listed.0));
+        Ok(listed)
+    }
+
+    fn machines_with_states(&self, group: &str) -> Result<(Vec<Machine>, bool), Fault> {
+        let key = format!("azure_vm narrow\n{}\n{}", self.arm.cloud().management, self.arm.subscription());
+        let cache = self.arm.cache();
+        if cache.get(&key).is_none_or(|mark| mark.is_empty()) {
+            let all = Call::get(&self.arm.in_subscription(MACHINES), COMPUTE).query("statusOnly", "true");
+            match self.arm.list(&all) {
+                Err(fault) if fault.reaction == Reaction::Denied => cache.put(&key, b"narrow", NARROW_FOR),
+                listed => return listed.map(|machines| (machines, true)),
+            }
         }
-        Ok((snapshot, machines))
+        let list = Call::get(&self.arm.in_group(group, MACHINES, ""), COMPUTE).query("$expand", "instanceView");
+        match self.arm.list(&list) {
+            Err(fault) if fault.reaction == Reaction::NotFound && fault.code == "azure.ResourceGroupNotFound" => {
+                Ok((Vec::new(), false))
+            }
+            listed => listed.map(|machines| (machines, false)),
+        }
     }
 
     /// Lists a page of the machines in the group, without states.
@@ -153,8 +141,8 @@ impl Azure<'_> {
         let list = Call::get(&self.arm.in_group(self.section.group(), MACHINES, ""), COMPUTE);
         self.arm.page(&link.map_or(list, Call::follow))
     }
+}
 
-    fn snapshot_key(&self, what: &str) -> String {
-        format!("azure_vm {what}\n{}\n{}", self.arm.cloud().management, self.arm.subscription())
-    }
+fn snapshot_name(group: &str) -> String {
+    format!("machines {}", group.to_ascii_lowercase())
 }

@@ -130,24 +130,29 @@ impl Azure {
 
     /// Lets the parts of a machine stay when it is deleted.
     pub(super) fn detach_all(self: &Rc<Self>, machine: &str) {
-        let token = {
-            let form = format!(
-                "grant_type=client_credentials&client_id={CLIENT}&client_secret=<secret client_secret>&scope={}%2F.default",
-                encoded("https://management.azure.com")
-            );
-            let answer = self.ask("POST", &format!("/{TENANT}/oauth2/v2.0/token"), None, form);
-            answer["access_token"].as_str().expect("a token").to_owned()
-        };
-        let path = format!("{machine}?api-version=2024-07-01");
-        let shown = self.ask("GET", &path, Some(&token), String::new());
+        let shown = self.user("GET", machine, "2024-07-01", &Value::Null);
         let card = shown["properties"]["networkProfile"]["networkInterfaces"][0]["id"].clone();
         let body = json!({"properties": {
             "storageProfile": {"osDisk": {"deleteOption": "Detach"}},
             "networkProfile": {"networkInterfaces": [{"id": card, "properties": {"deleteOption": "Detach"}}]},
         }});
-        self.ask("PATCH", &path, Some(&token), body.to_string());
+        self.user("PATCH", machine, "2024-07-01", &body);
     }
 
+    /// Does something as the user does it beside the driver.
+    #[track_caller]
+    pub(super) fn user(&self, method: &str, path: &str, version: &str, body: &Value) -> Value {
+        let form = format!(
+            "grant_type=client_credentials&client_id={CLIENT}&client_secret=<secret client_secret>&scope={}%2F.default",
+            encoded("https://management.azure.com")
+        );
+        let answer = self.ask("POST", &format!("/{TENANT}/oauth2/v2.0/token"), None, form);
+        let token = answer["access_token"].as_str().expect("a token").to_owned();
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.ask(method, &format!("{path}?api-version={version}"), Some(&token), body)
+    }
+
+    #[track_caller]
     fn ask(&self, method: &str, path: &str, token: Option<&str>, body: String) -> Value {
         let timeout = std::time::Duration::from_secs(10);
         let headers = token.map(|token| ("authorization".to_owned(), format!("Bearer {token}"))).into_iter().collect();

@@ -5,6 +5,7 @@ mod bodies;
 mod checks;
 mod errors;
 mod half_made;
+mod left_over;
 mod life;
 mod names;
 mod states;
