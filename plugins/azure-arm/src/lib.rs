@@ -27,6 +27,7 @@ mod link;
 mod list;
 mod operation;
 mod reaction;
+mod resource_group;
 mod resource_id;
 #[cfg(test)]
 mod tests;

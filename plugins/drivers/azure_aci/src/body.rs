@@ -81,9 +81,14 @@ fn public_name(settings: &Settings, name: &str, endpoint: &str) -> Option<String
         .then(|| names::dns_name(name, &settings.location, endpoint))
 }
 
+/// Beginning of the names of Occopus' tags, which compare without regard to case.
+const OWN_TAGS: &str = "occopus.";
+
 /// Returns the user's tags, and those of Occopus, which count more.
 fn tags(request: &NodeRequest<Section>) -> BTreeMap<&str, String> {
-    let users = request.scope.section.tags.iter().flatten().map(|(name, value)| (name.as_str(), value.to_string()));
+    let is_ours = |name: &str| name.get(..OWN_TAGS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN_TAGS));
+    let users = request.scope.section.tags.iter().flatten().filter(|(name, _)| !is_ours(name));
+    let users = users.map(|(name, value)| (name.as_str(), value.to_string()));
     let labels = request.labels.iter().map(|(name, value)| (name.as_str(), value.clone()));
     users.chain(labels).chain([(MADE_TAG, handle::now().to_string())]).collect()
 }

@@ -1,10 +1,10 @@
 //! Creation of a container group. The group's name is made of the instance id, so that one id has one group.
 
 use occopus_azure_arm::{Arm, Call, Effect, Purpose, is_busy, names_missing_reference};
-use occopus_sdk::{Fault, NodeRequest, Observed, Reaction, log};
+use occopus_sdk::{Fault, NodeRequest, Observed, Reaction};
 use serde_json::Value;
 
-use crate::group::{Group, INSTANCE_TAG};
+use crate::group::Group;
 use crate::handle::Reference;
 use crate::section::Section;
 use crate::settings::Settings;
@@ -92,6 +92,10 @@ fn after_refusal(
     let fault =
         if fault.reaction == Reaction::NotFound { Fault { reaction: Reaction::GiveUp, ..fault } } else { fault };
     match fault.reaction {
+        // The next attempt, or `find`, takes up the network.
+        Reaction::Retry if !is_busy(&fault) && made_network => {
+            return Err(Fault { reaction: Reaction::UnknownOutcome, ..fault });
+        }
         Reaction::Retry if !is_busy(&fault) => return Err(fault),
         Reaction::UnknownOutcome => return Err(fault),
         Reaction::Retry | Reaction::Conflict => {
@@ -105,7 +109,11 @@ fn after_refusal(
         && fault.reaction != Reaction::Retry
         && let Err(left) = network::release(arm, reference)
     {
-        log::warn(format!("the network that was made for the container group can't be removed yet: {left}"));
+        // `find` removes it.
+        return Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }.detail(format!(
+            "the network that was made for the container group is not removed yet: {}",
+            left.message
+        )));
     }
     Err(fault)
 }
@@ -132,12 +140,9 @@ fn observed(
     reference: &Reference,
     group: &Group,
 ) -> Result<Observed, Fault> {
-    match group.tag(INSTANCE_TAG) {
-        Some(instance) if instance == request.instance_id => Ok(group.observed(reference)),
-        _ => {
-            let message =
-                format!("there is a container group {} at {} that is not ours", reference.name, arm.endpoint());
-            Err(Fault::conflict("azure.not-ours", message))
-        }
+    if group.may_belong_to(&request.instance_id) {
+        return Ok(group.observed(reference));
     }
+    let message = format!("there is a container group {} at {} that is not ours", reference.name, arm.endpoint());
+    Err(Fault::conflict("azure.not-ours", message))
 }

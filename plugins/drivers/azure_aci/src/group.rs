@@ -15,6 +15,11 @@ pub(crate) const INFRASTRUCTURE_TAG: &str = "occopus.infrastructure";
 /// Tag with the time of the request that made it, in seconds since 1970.
 pub(crate) const MADE_TAG: &str = "occopus.made";
 
+/// Returns the value of a tag. Names of tags compare without regard to case.
+pub(crate) fn tag<'t>(tags: &'t BTreeMap<String, String>, name: &str) -> Option<&'t str> {
+    tags.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
+
 /// A container group.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Group {
@@ -136,7 +141,13 @@ impl Group {
 
     /// Returns a tag of Occopus.
     pub(crate) fn tag(&self, name: &str) -> Option<&str> {
-        self.tags.as_ref()?.get(name).map(String::as_str)
+        tag(self.tags.as_ref()?, name)
+    }
+
+    /// Returns true unless it carries the tag of another instance. Its name has the instance's id, too: policies of an
+    /// organisation take tags away.
+    pub(crate) fn may_belong_to(&self, instance: &str) -> bool {
+        self.tag(INSTANCE_TAG).is_none_or(|tag| tag == instance)
     }
 
     /// Returns the container.

@@ -1,7 +1,7 @@
 //! The `azure_aci` driver: a node is a container group of Azure Container Instances, with one container.
 //!
 //! - The group's name is made of the instance's id, so that a request that is repeated makes no second group. Tags say whose it
-//!   is; a group of that name without our tags is not touched.
+//!   is; a group of that name with another instance's tag is not touched.
 //! - A group is gone only when Azure says so of the group, or of the resource group, in the subscription that its handle
 //!   names.
 //! - Private groups of one infrastructure share a subnet, which goes with the last of them (`network`).
@@ -114,7 +114,7 @@ fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, F
     let arm = arm::log_in(scope, Purpose::Existing)?;
     let wanted = reference(&arm, &scope.section, names::group_name(instance_id)?);
     if let Some(group) = search(&arm, &wanted)? {
-        if group.tag(group::INSTANCE_TAG) != Some(instance_id) {
+        if !group.may_belong_to(instance_id) {
             let message = format!("there is a container group {} that is not ours", wanted.name);
             return Err(Fault::conflict("azure.not-ours", message));
         }

@@ -12,7 +12,7 @@ use occopus_sdk::{Fault, NodeRequest, Reaction};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::group::{Group, INFRASTRUCTURE_TAG, INSTANCE_TAG};
+use crate::group::{Group, INFRASTRUCTURE_TAG, INSTANCE_TAG, tag};
 use crate::handle::Reference;
 use crate::once::{forget as forget_done, once};
 use crate::section::Section;
@@ -36,6 +36,12 @@ const SUBNET_ADDRESSES: &str = "10.0.128.0/17";
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Delay before a network is looked at again that Azure still holds.
 const RELEASE_DELAY: Duration = Duration::from_secs(10);
+/// Pause after a refusal, in which a group that joined the subnet appears, before the subnet's link is deleted.
+const HELD_PAUSE: Duration = Duration::from_secs(3);
+/// Time for which a group that joined the subnet may not appear in any list yet.
+const JOINING_MAX: Duration = Duration::from_secs(60);
+/// Time within which a removal has ended, or its call.
+const REMOVAL_MAX: Duration = Duration::from_secs(120);
 /// Time for which a network that was there is not asked for again.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 
@@ -52,9 +58,7 @@ impl Vnet {
     pub(crate) fn maker(&self) -> Option<(&str, &str)> {
         let tags = self.tags.as_ref()?;
         let is_own = self.name.to_ascii_lowercase().starts_with(PREFIX);
-        Some((tags.get(INSTANCE_TAG)?, tags.get(INFRASTRUCTURE_TAG)?))
-            .filter(|_| is_own)
-            .map(|(i, f)| (i.as_str(), f.as_str()))
+        Some((tag(tags, INSTANCE_TAG)?, tag(tags, INFRASTRUCTURE_TAG)?)).filter(|_| is_own)
     }
 }
 
@@ -119,6 +123,14 @@ impl<'a> Place<'a> {
         format!("aci network\n{}", self.subnet_path())
     }
 
+    fn removal_key(&self) -> String {
+        format!("aci removal\n{}", self.subnet_path())
+    }
+
+    fn joining_key(&self) -> String {
+        format!("aci joining\n{}", self.subnet_path())
+    }
+
     fn neighbour_key(&self) -> String {
         format!("aci neighbour\n{}", self.subnet_path())
     }
@@ -135,6 +147,11 @@ impl<'a> Place<'a> {
 
     /// Finds the subnet, or makes it.
     fn ensure(&self, request: &NodeRequest<Section>, settings: &Settings) -> Result<Joined, Fault> {
+        self.arm.cache().put(&self.joining_key(), self.reference.name.as_bytes(), JOINING_MAX);
+        if self.arm.cache().get(&self.removal_key()).is_some_and(|mark| !mark.is_empty()) {
+            // What was there a moment ago may be gone.
+            forget_done(self.arm, &self.cache_key());
+        }
         let is_new = once(self.arm, &self.cache_key(), KNOWN_FOR, || self.find_or_make(request, settings))?;
         Ok(Joined { id: Some(self.subnet_path()), is_new: is_new.unwrap_or(false) })
     }
@@ -199,15 +216,50 @@ impl<'a> Place<'a> {
 
     /// Removes what was made here: the network, or the subnet in the user's.
     fn remove(&self) -> Result<(), Fault> {
+        self.arm.cache().put(&self.removal_key(), b"under way", REMOVAL_MAX);
+        let removed = match self.remove_once() {
+            Err(fault) if is_in_use(&fault) => self.remove_held(fault),
+            removed => removed,
+        };
         forget_done(self.arm, &self.cache_key());
+        removed
+    }
+
+    /// Removes what Azure holds. The link by which it does is deleted after a while, and only if nobody is in the subnet: a
+    /// group that joins it at this moment would lose its network.
+    fn remove_held(&self, fault: Fault) -> Result<(), Fault> {
+        let later = |fault: Fault| Fault { reaction: Reaction::Retry, ..fault }.retry_after(RELEASE_DELAY);
+        let call = self.arm.call();
+        if call.cancelled() || call.remaining() < HELD_PAUSE + MAX_WAIT {
+            return Err(later(fault));
+        }
+        call.wait(HELD_PAUSE);
         match self.remove_once() {
+            Err(fault) if is_in_use(&fault) && self.is_used()? => Err(later(fault)),
             Err(fault) if is_in_use(&fault) => {
                 self.delete_link()?;
-                self.remove_once()
-                    .map_err(|fault| Fault { reaction: Reaction::Retry, ..fault }.retry_after(RELEASE_DELAY))
+                self.remove_once().map_err(later)
             }
             removed => removed,
         }
+    }
+
+    /// Returns true if another group joined the subnet a moment ago, or if the list of groups, or the subnet itself, shows
+    /// somebody in it.
+    fn is_used(&self) -> Result<bool, Fault> {
+        let joined = self.arm.cache().get(&self.joining_key()).unwrap_or_default();
+        if !joined.is_empty() && joined != self.reference.name.as_bytes() {
+            return Ok(true);
+        }
+        let names = (self.vnet.clone(), self.subnet.clone());
+        let groups = arm::list_groups(self.arm, self.reference)?.unwrap_or_default();
+        if groups.iter().any(|group| is_in(group, &names) && !group.name.eq_ignore_ascii_case(&self.reference.name)) {
+            return Ok(true);
+        }
+        let found: Option<Value> = self.arm.read_if_there(&Call::get(&self.subnet_path(), API_VERSION))?;
+        let properties = found.map(|mut found| found["properties"].take()).unwrap_or_default();
+        let has = |name: &str| properties[name].as_array().is_some_and(|users| !users.is_empty());
+        Ok(has("ipConfigurations") || has("privateEndpoints"))
     }
 
     fn remove_once(&self) -> Result<(), Fault> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use occopus_azure_arm::{Arm, Call};
 use occopus_sdk::{Fault, log};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::group::INFRASTRUCTURE_TAG;
+use crate::group::{INFRASTRUCTURE_TAG, tag};
 use crate::handle::Reference;
 use crate::once::once;
 
@@ -55,14 +55,13 @@ pub(crate) fn with<T>(
 pub(crate) fn remove(arm: &Arm<'_>, reference: &Reference) -> Result<(), Fault> {
     let path = reference.group_path();
     let Some(found) = arm.read_if_there::<ResourceGroup>(&Call::get(&path, API_VERSION))? else { return Ok(()) };
-    let owner = found.tags.as_ref().and_then(|tags| tags.get(INFRASTRUCTURE_TAG));
-    if reference.infrastructure.is_empty() || owner != Some(&reference.infrastructure) {
+    let owner = found.tags.as_ref().and_then(|tags| tag(tags, INFRASTRUCTURE_TAG));
+    if reference.infrastructure.is_empty() || owner != Some(reference.infrastructure.as_str()) {
         log::debug(format!("the resource group {} stays: it was not made for this infrastructure", reference.group));
         return Ok(());
     }
-    let inside: Vec<Value> = arm.list(&Call::get(&format!("{path}/resources"), API_VERSION))?;
-    if !inside.is_empty() {
-        log::debug(format!("the resource group {} stays: {} resources are in it", reference.group, inside.len()));
+    if !arm.is_group_empty(&reference.group)? {
+        log::debug(format!("the resource group {} stays: resources are in it", reference.group));
         return Ok(());
     }
     arm.remove(&Call::delete(&path, API_VERSION)).map(drop)

@@ -391,14 +391,8 @@ impl Azure<'_> {
             log::debug(format!("the resource group {group} stays: it is not of this infrastructure"));
             return Ok(());
         }
-        for _ in 0..MAX_BUSY_ATTEMPTS {
-            let inside: Vec<Identified> = self.arm.list(&Call::get(&format!("{path}/resources"), RESOURCES))?;
-            let Some(first) = inside.first() else { return self.arm.remove(&Call::delete(&path, RESOURCES)).map(drop) };
-            log::debug(format!("the resource group {group} is not empty: {}", first.id));
-            if self.arm.call().cancelled() || self.arm.call().remaining() < ANSWER_MARGIN + BUSY_PAUSE {
-                break;
-            }
-            self.arm.call().wait(BUSY_PAUSE);
+        if self.arm.is_group_empty(group)? {
+            return self.arm.remove(&Call::delete(&path, RESOURCES)).map(drop);
         }
         log::warn(format!("the resource group {group} stays: something is in it"));
         Ok(())

@@ -19,12 +19,13 @@ const NEXT_LOOK_PAUSE: Duration = Duration::from_millis(300);
 /// Time that is left for the answer to the host.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 
+/// Milliseconds between the beginnings of two lists.
+const MIN_INTERVAL: u64 = 1000;
+/// Type of public addresses.
+const ADDRESSES: &str = "Microsoft.Network/publicIPAddresses";
 /// Types of parts, each with the version of its interface, in the order in which they can be deleted.
-pub(crate) const PARTS: [(&str, &str); 3] = [
-    ("Microsoft.Network/networkInterfaces", NETWORK),
-    ("Microsoft.Network/publicIPAddresses", NETWORK),
-    ("Microsoft.Compute/disks", DISKS),
-];
+pub(crate) const PARTS: [(&str, &str); 3] =
+    [("Microsoft.Network/networkInterfaces", NETWORK), (ADDRESSES, NETWORK), ("Microsoft.Compute/disks", DISKS)];
 
 /// A disk, a card or an address in a list.
 #[derive(Debug, Clone, Deserialize)]
@@ -112,10 +113,14 @@ impl Azure<'_> {
 
     /// Returns the parts of ours in a group that stand alone at this moment: their types, as numbers in [`PARTS`], and names.
     fn parts_left(&self, group: &str) -> Result<Vec<(usize, String)>, Fault> {
-        let name = format!("parts {}", group.to_ascii_lowercase());
-        self.shared_list(&name, now(), || {
+        let with_addresses = self.section.wants_public_address();
+        let name = format!("parts {with_addresses} {}", group.to_ascii_lowercase());
+        self.shared_list(&name, now(), MIN_INTERVAL, || {
             let mut left = Vec::new();
             for (number, (kind, version)) in PARTS.into_iter().enumerate() {
+                if kind == ADDRESSES && !with_addresses {
+                    continue;
+                }
                 let parts: Vec<Part> = self.list_if_group_exists(&self.arm.in_group(group, kind, ""), version)?;
                 let alone = parts.into_iter().filter(|part| part.left_of().is_some());
                 left.extend(alone.map(|part| (number, part.name)));

@@ -15,8 +15,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// Milliseconds after which a call that lists is taken for dead.
 const LISTING_MAX: u64 = 10_000;
 const LISTING_POLL: Duration = Duration::from_millis(100);
-/// Least milliseconds between the beginnings of two lists. A long one has a longer pause: it costs a request for each page.
-const MIN_INTERVAL: u64 = 500;
+/// Most milliseconds between the beginnings of two lists. A long one has a longer pause: it costs a request for each page.
 const MAX_INTERVAL: u64 = 10_000;
 /// Bytes of a value in the cache, which takes 64 KiB.
 const CHUNK_BYTES: usize = 60 << 10;
@@ -40,11 +39,13 @@ struct Head {
 }
 
 impl Azure<'_> {
-    /// Returns a list of a moment that is not before this one, in milliseconds since 1970. `list` reads it from Azure.
+    /// Returns a list of a moment that is not before this one, in milliseconds since 1970. `list` reads it from Azure, and not
+    /// more often than at this interval in milliseconds.
     pub(crate) fn shared_list<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
         not_before: u64,
+        min_interval: u64,
         list: impl FnOnce() -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let key = self.list_key(&format!("{name} listing"));
@@ -58,7 +59,7 @@ impl Azure<'_> {
             last = kept.unwrap_or_default();
             let age = now().saturating_sub(last.begun);
             // One that is under way is waited for if it is late enough. Between two there is a pause, for many calls want one.
-            let is_early = age < last.interval.clamp(MIN_INTERVAL, MAX_INTERVAL);
+            let is_early = age < last.interval.clamp(min_interval, MAX_INTERVAL);
             let is_awaited = is_early || last.is_under_way && last.begun >= not_before && age < LISTING_MAX;
             if !is_awaited || self.arm.call().cancelled() {
                 break;
@@ -73,7 +74,7 @@ impl Azure<'_> {
         let begun = now();
         mark(Listing { begun, is_under_way: true, ..last });
         let listed = list();
-        mark(Listing { begun, is_under_way: false, interval: now().saturating_sub(begun).saturating_mul(3) });
+        mark(Listing { begun, is_under_way: false, interval: now().saturating_sub(begun).saturating_mul(2) });
         let listed = listed?;
         self.keep_list(name, begun, &listed);
         Ok(listed)

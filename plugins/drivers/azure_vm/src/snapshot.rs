@@ -11,6 +11,8 @@ use crate::{Azure, COMPUTE, names};
 
 /// Type of machines.
 pub(crate) const MACHINES: &str = "Microsoft.Compute/virtualMachines";
+/// Milliseconds between the beginnings of two lists.
+const MIN_INTERVAL: u64 = 500;
 /// Time for which it is remembered that these credentials do not see the whole subscription.
 const NARROW_FOR: Duration = Duration::from_secs(300);
 
@@ -103,7 +105,7 @@ impl Azure<'_> {
     /// Returns our machines at a moment that is not before this one: those of the subscription, or of the group where these
     /// credentials see no other.
     pub(crate) fn snapshot(&self, group: &str, not_before: u64) -> Result<Snapshot, Fault> {
-        self.shared_list(&snapshot_name(group), not_before, || {
+        self.shared_list(&snapshot_name(group), not_before, MIN_INTERVAL, || {
             self.machines_with_states(group).map(|(machines, _)| Snapshot::of(&machines))
         })
     }

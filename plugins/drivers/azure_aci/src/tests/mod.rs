@@ -136,12 +136,21 @@ fn one_id_has_one_group() {
         refusal(409, "ContainerGroupTransitioning", "The container group is still transitioning, please retry later.");
     azure.lock().unwrap().overrides.push((PUT_GROUP.to_owned(), 1, busy));
     assert_eq!(aci.create(ID, json!({})).unwrap().handle, first.handle);
-    // A group with this name that is not ours is left alone.
-    azure.lock().unwrap().change(NAME, |group| group["tags"] = json!({"owner": "somebody"}));
+    // A policy of the organisation changed the tags: the name says whose it is.
     testing::host(|host| host.repeated = true);
+    for tags in [
+        json!({"owner": "somebody"}),
+        json!({"Occopus.Instance": ID, "OCCOPUS.INFRASTRUCTURE": "infra-1"}),
+        json!(null),
+    ] {
+        azure.lock().unwrap().change(NAME, |group| group["tags"] = tags);
+        assert!(aci.create(ID, json!({})).is_ok() && aci.find(ID).unwrap().is_some());
+    }
+    // A group with this name that is another's is left alone.
+    azure.lock().unwrap().change(NAME, |group| group["tags"] = json!({"occopus.Instance": "x"}));
     assert_eq!(aci.create(ID, json!({})).unwrap_err().reaction, Reaction::Conflict);
     assert_eq!(aci.find(ID).unwrap_err().reaction, Reaction::Conflict);
-    assert!(aci.list_owned(None).unwrap().machines.is_empty());
+    assert_eq!(aci.list_owned(None).unwrap().machines[0].instance_id, "x");
 }
 
 #[test]
@@ -232,7 +241,7 @@ fn further_keys_are_sent() {
     let azure = Azure::shared();
     let more = json!({
         "ports": null, "priority": "spot", "zones": ["1"], "restart_policy": "never", "cpu_cores": "0.5", "memory": "2",
-        "os_type": "LINUX", "tags": {"team": "a", "number": 5, "occopus.node": "x"},
+        "os_type": "LINUX", "tags": {"team": "a", "number": 5, "Occopus.Node": "x"},
     });
     harness(&azure, &more, |_| {}).create(ID, json!({"command": "sleep 1"})).unwrap();
     let body = azure.lock().unwrap().body_of(PUT_GROUP);

@@ -102,6 +102,17 @@ fn the_link_by_which_azure_holds_a_subnet_is_deleted() {
     );
     assert_eq!(azure.lock().unwrap().count(&link), 1);
     assert!(!azure.lock().unwrap().resources.contains_key(VNET));
+    // Whoever is in the subnet keeps it, in whatever list it shows.
+    let made = aci.create("1", json!({})).unwrap().handle;
+    azure.lock().unwrap().holds_subnets = true;
+    let subnet = format!("{VNET}/subnets/containers");
+    let user = json!([{"id": "/subscriptions/s/x"}]);
+    azure.lock().unwrap().change(&subnet, |subnet| subnet["properties"]["ipConfigurations"] = user);
+    assert_eq!(aci.destroy(&made).unwrap_err().reaction, Reaction::Retry);
+    assert_eq!(azure.lock().unwrap().count(&link), 1);
+    azure.lock().unwrap().change(&subnet, |subnet| subnet["properties"]["ipConfigurations"] = json!([]));
+    aci.destroy(&made).unwrap();
+    assert_eq!(azure.lock().unwrap().count(&link), 2);
     // As long as Azure holds it, the destruction is not done.
     let made = aci.create("1", json!({})).unwrap().handle;
     azure.lock().unwrap().holds_subnets = true;

@@ -184,3 +184,18 @@ fn one_look_up_that_fails_leaves_the_others_known() {
     let phases: Vec<Phase> = seen.iter().map(|one| one.phase).collect();
     assert_eq!(phases, [Phase::Running, Phase::Running, Phase::Running, Phase::Unknown], "{seen:?}");
 }
+
+#[test]
+fn a_group_in_which_something_shows_late_stays() {
+    let Some(azure) = Azure::start("a_group_in_which_something_shows_late_stays") else { return };
+    let driver = azure.driver(&json!({"delete_resource_group": true}));
+    let made = driver.create(ID, json!({})).unwrap();
+    wait_for(&driver, &made.handle, Phase::Running);
+    azure.control("POST", "settings", &json!({"list_lag": 6}));
+    let rules = path("Microsoft.Network/networkSecurityGroups", "mine");
+    azure.user("PUT", &rules, "2024-05-01", &json!({"location": "westeurope", "properties": {}}));
+    driver.destroy(&made.handle).unwrap();
+    assert_eq!(azure.resources(), [("Microsoft.Network/networkSecurityGroups".to_owned(), "mine".to_owned())]);
+    let all = azure.control("GET", "resources", &Value::Null);
+    assert_eq!(all["groups"][0]["properties"]["provisioningState"], "Succeeded", "{all}");
+}
