@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
-use occopus_engine::{Event, InfrastructureState, Owner, Summary};
+use occopus_engine::{Event, InfrastructureId, InfrastructureState, Owner, Summary};
 use occopus_model::FileDiagnostic;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,7 +30,8 @@ pub struct InfrastructureList {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InfrastructureItem {
     /// The infrastructure's id.
-    pub id: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: InfrastructureId,
     /// `infra_name`.
     pub name: String,
     /// The state of the infrastructure.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use occopus_engine::Rollout;
+use occopus_engine::{InfrastructureId, InvalidInfrastructureId, Rollout};
 
 pub(crate) use plugin::{ComponentCommand, Language, PluginCommand};
 pub(crate) use service::{ServeArgs, TokenCommand};
@@ -101,7 +101,14 @@ pub(crate) enum OutputFormat {
 pub(crate) struct InfraIdArgs {
     /// Id of the infrastructure.
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
-    pub(crate) infra_id: String,
+    infra_id: String,
+}
+
+impl InfraIdArgs {
+    /// Parses the id. This is left to the command, since the failure has a code, and is printed in the command's format.
+    pub(crate) fn parse(&self) -> Result<InfrastructureId, InvalidInfrastructureId> {
+        self.infra_id.parse()
+    }
 }
 
 /// The commands.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use occopus::Occopus;
-use occopus_engine::{Engine, EngineError, Owner};
+use occopus_engine::{Engine, EngineError, InfrastructureId};
 use occopus_model::files;
 use serde_json::json;
 
@@ -26,7 +26,7 @@ pub(crate) async fn attach(attach: AttachArgs, common: &GlobalArgs) -> Result<()
     match backend::open_backend(common)? {
         Backend::Local(occopus) => attach_here(attach, &occopus, common).await,
         Backend::Service(service) => {
-            let id = &attach.id.infra_id;
+            let id = &attach.id.parse()?;
             service.post_action(id, "attach").await?;
             match attach.output.format {
                 OutputFormat::Json => print::json(&json!({"id": id, "attached": true})),
@@ -40,9 +40,9 @@ pub(crate) async fn attach(attach: AttachArgs, common: &GlobalArgs) -> Result<()
 /// Starts `maintain --cyclic` as a background process, and waits until it owns the infrastructure.
 async fn attach_here(attach: AttachArgs, occopus: &Occopus, common: &GlobalArgs) -> Result<(), Failure> {
     let engine = occopus.reader().await?;
-    let id = &attach.id.infra_id;
-    if let Some(Owner { holder, since }) = engine.status(id, false).await?.owner {
-        return Err(EngineError::Owned { id: id.clone(), holder, since }.into());
+    let id = &attach.id.parse()?;
+    if let Some(owner) = engine.status(id, false).await?.owner {
+        return Err(EngineError::owned(id, owner).into());
     }
     let folder = occopus.directories().data.join("attached");
     let log = folder.join(format!("{id}.log"));
@@ -89,7 +89,7 @@ fn spawn_maintainer(id: &str, interval: Duration, common: &GlobalArgs, log: &Pat
 
 /// Requests the owner of an infrastructure to stop its maintenance.
 pub(crate) async fn detach(detach: DetachArgs, common: &GlobalArgs) -> Result<(), Failure> {
-    let id = &detach.id.infra_id;
+    let id = &detach.id.parse()?;
     let has_owner = match backend::open_backend(common)? {
         Backend::Local(occopus) => detach_here(id, &occopus).await?,
         Backend::Service(service) => {
@@ -106,7 +106,7 @@ pub(crate) async fn detach(detach: DetachArgs, common: &GlobalArgs) -> Result<()
 }
 
 /// Requests a stop, and waits without a limit until the owner has changed. Returns false if there was no owner.
-async fn detach_here(id: &str, occopus: &Occopus) -> Result<bool, Failure> {
+async fn detach_here(id: &InfrastructureId, occopus: &Occopus) -> Result<bool, Failure> {
     let engine = occopus.reader().await?;
     let before = current_holder(&engine, id).await?;
     let has_owner = engine.detach(id).await?;
@@ -119,6 +119,6 @@ async fn detach_here(id: &str, occopus: &Occopus) -> Result<bool, Failure> {
     Ok(has_owner)
 }
 
-async fn current_holder(engine: &Engine, id: &str) -> Result<Option<String>, Failure> {
+async fn current_holder(engine: &Engine, id: &InfrastructureId) -> Result<Option<String>, Failure> {
     Ok(engine.status(id, false).await?.owner.map(|owner| owner.holder))
 }

@@ -6,7 +6,7 @@ use occopus::engine::ports::Plugins as _;
 use occopus::runtime::PluginKind;
 use occopus::{Authentication, Config, Need, Occopus, OpenError, Overrides, Preparation, PrepareError, Purpose, Step};
 use occopus_api::FileDiagnostic;
-use occopus_engine::{EngineError, Preview, RunHandle, Summary};
+use occopus_engine::{EngineError, InfrastructureId, Preview, RunHandle, Summary};
 use occopus_model::{Compiled, Diagnostics, Infrastructure, Webhook};
 
 use tokio::sync::mpsc;
@@ -77,7 +77,7 @@ pub(crate) async fn prepare_description<'a>(
     occopus: &'a Occopus,
     files: DescriptionArgs,
     purpose: Purpose,
-    existing: Option<&str>,
+    existing: Option<&InfrastructureId>,
     until: Step,
 ) -> Result<Preparation<'a>, Failure> {
     let compiled = compile(occopus, files).await?;
@@ -202,7 +202,7 @@ async fn warn_of_missing_drivers(occopus: &Occopus, needs: &[Need]) -> Result<()
 /// `first_signal` and requests a stop, the second stops at once.
 pub(crate) async fn run_with_progress<T>(
     occopus: &Occopus,
-    id: &str,
+    id: &InfrastructureId,
     webhooks: &[Webhook],
     tree: ProgressTree,
     first_signal: &'static str,
@@ -228,5 +228,5 @@ pub(crate) async fn run_with_progress<T>(
             "warning: some events could not be delivered to webhooks; the next command on this infrastructure tries again",
         );
     }
-    result.map_err(|error| Failure::Engine(Box::new(error), Some(id.to_owned())))
+    result.map_err(|error| Failure::Engine(Box::new(error), Some(id.to_string())))
 }

@@ -5,8 +5,7 @@ use std::io::{self, IsTerminal as _};
 use http::StatusCode;
 use occopus::{Occopus, Purpose, Step};
 use occopus_api::ExitStatus;
-use occopus_engine::{ActionKind, BuildRequest, OnFailure, Plan, Status};
-use uuid::Uuid;
+use occopus_engine::{ActionKind, BuildRequest, InfrastructureId, OnFailure, Plan, Status};
 
 use super::args::{self, BuildArgs, GlobalArgs, OutputFormat};
 use super::backend::Backend;
@@ -32,20 +31,21 @@ pub(crate) async fn run(build: BuildArgs, common: &GlobalArgs) -> Result<ExitSta
 }
 
 async fn run_local(build: BuildArgs, occopus: &Occopus) -> Result<Status, Failure> {
-    let (id, until) = (build.infra_id.as_deref(), Step::Authenticate);
+    let given = build.infra_id.map(InfrastructureId::try_from).transpose()?;
+    let (id, until) = (given.as_ref(), Step::Authenticate);
     let preparation = backend::prepare_description(occopus, build.files, Purpose::Deploy, id, until).await?;
     backend::ensure_authenticated(occopus, &preparation)?;
     let (infrastructure, _) = preparation.into_parts();
     let engine = occopus.engine().await?;
 
     let rollout = build.replace.to_engine_options();
-    if let Some(id) = &build.infra_id
+    if let Some(id) = &given
         && engine.exists(id).await?
     {
         confirm(&engine.plan(Some(id), &infrastructure, rollout).await?, build.yes)?;
     }
-    let is_new_id = build.infra_id.is_none();
-    let id = choose_id(build.infra_id);
+    let is_new_id = given.is_none();
+    let id = choose_id(given);
     let tree = ProgressTree::of_description(&infrastructure, print::colours_on_stderr());
     let on_failure = match build.on_failure {
         args::OnFailureArg::Rollback => OnFailure::Rollback,
@@ -58,17 +58,18 @@ async fn run_local(build: BuildArgs, occopus: &Occopus) -> Result<Status, Failur
 }
 
 async fn run_on_service(build: BuildArgs, service: &ServiceClient) -> Result<Status, Failure> {
+    let given = build.infra_id.map(InfrastructureId::try_from).transpose()?;
     let posted = service.compile(build.files).await?;
     let (text, rollout) = (&posted.text, build.replace.to_engine_options());
-    let exists = match &build.infra_id {
+    let exists = match &given {
         Some(id) => exists(service, id).await?,
         None => false,
     };
-    if let (Some(id), true) = (&build.infra_id, exists) {
+    if let (Some(id), true) = (&given, exists) {
         let plan = service.plan(id, text, rollout).await.map_err(|failure| posted.relocate_failure(failure))?;
         confirm(&plan, build.yes)?;
     }
-    let id = choose_id(build.infra_id);
+    let id = choose_id(given);
     let start = if exists { StreamStart::Now } else { StreamStart::Beginning };
     let events = remote::subscribe(service, &id, start).await?;
     let accepted = service
@@ -90,8 +91,8 @@ pub(crate) async fn exists(service: &ServiceClient, id: &str) -> Result<bool, Fa
 }
 
 /// Returns the given id, or a new one. Prints it early, for builds that are interrupted.
-fn choose_id(given: Option<String>) -> String {
-    let id = given.unwrap_or_else(|| Uuid::new_v4().to_string());
+fn choose_id(given: Option<InfrastructureId>) -> InfrastructureId {
+    let id = given.unwrap_or_else(InfrastructureId::generate);
     print::note(format_args!("infrastructure id: {id}"));
     id
 }

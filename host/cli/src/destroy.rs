@@ -1,7 +1,7 @@
 //! `occopus destroy`
 
 use occopus::{Occopus, Purpose, Step, needs_of_status};
-use occopus_engine::DestroyReport;
+use occopus_engine::{DestroyReport, InfrastructureId};
 
 use super::args::{DescriptionArgs, DestroyArgs, GlobalArgs, OutputFormat};
 use super::backend::Backend;
@@ -13,7 +13,7 @@ use super::{backend, print};
 const PROGRESS_VERB: &str = "removing";
 
 pub(crate) async fn run(destroy: DestroyArgs, common: &GlobalArgs) -> Result<(), Failure> {
-    let id = destroy.id.infra_id;
+    let id = destroy.id.parse()?;
     if let Some(instance) = &destroy.forget {
         return forget(&id, instance, destroy.yes, common, destroy.output.format).await;
     }
@@ -26,13 +26,13 @@ pub(crate) async fn run(destroy: DestroyArgs, common: &GlobalArgs) -> Result<(),
         (Backend::Service(service), _) => run_on_service(&id, &service).await?,
     };
     if !report.left.is_empty() {
-        return Err(Failure::Leftovers(id, report.left));
+        return Err(Failure::Leftovers(id.into(), report.left));
     }
     if let Some(cause) = &report.unconfirmed {
         print::note(format_args!("warning: cannot check the clouds for remaining machines: {cause}"));
     }
     if !report.orphans.is_empty() {
-        return Err(Failure::Orphans(id, report.orphans));
+        return Err(Failure::Orphans(id.into(), report.orphans));
     }
     match destroy.output.format {
         OutputFormat::Json => print::json(&report),
@@ -46,7 +46,13 @@ pub(crate) async fn run(destroy: DestroyArgs, common: &GlobalArgs) -> Result<(),
 }
 
 /// Drops the record of an instance whose machine cannot be removed.
-async fn forget(id: &str, instance: &str, yes: bool, common: &GlobalArgs, format: OutputFormat) -> Result<(), Failure> {
+async fn forget(
+    id: &InfrastructureId,
+    instance: &str,
+    yes: bool,
+    common: &GlobalArgs,
+    format: OutputFormat,
+) -> Result<(), Failure> {
     let Backend::Local(occopus) = backend::open_backend(common)? else {
         let text = "`--forget` is not supported with a service; run the command where the store is";
         return Err(Failure::new("forget.remote", text));
@@ -76,7 +82,7 @@ async fn forget(id: &str, instance: &str, yes: bool, common: &GlobalArgs, format
     Ok(())
 }
 
-async fn run_local(id: &str, occopus: &Occopus) -> Result<DestroyReport, Failure> {
+async fn run_local(id: &InfrastructureId, occopus: &Occopus) -> Result<DestroyReport, Failure> {
     let engine = occopus.engine().await?;
     let before = engine.status(id, false).await?;
     // A description that cannot be read must not prevent the removal.
@@ -88,7 +94,7 @@ async fn run_local(id: &str, occopus: &Occopus) -> Result<DestroyReport, Failure
     backend::run_with_progress(occopus, id, &webhooks, tree, first, async |run| engine.destroy(id, run).await).await
 }
 
-async fn run_on_service(id: &str, service: &ServiceClient) -> Result<DestroyReport, Failure> {
+async fn run_on_service(id: &InfrastructureId, service: &ServiceClient) -> Result<DestroyReport, Failure> {
     let before = service.status(id, false).await?;
     let events = remote::subscribe(service, id, StreamStart::Now).await?;
     let mut removed = before.nodes.iter().map(|node| node.instances.len()).sum();
@@ -96,13 +102,13 @@ async fn run_on_service(id: &str, service: &ServiceClient) -> Result<DestroyRepo
         let tree = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr()).keeping_removed();
         removed = remote::follow_operation(service, &accepted, events, tree, None).await?.dropped;
     }
-    Ok(DestroyReport { id: id.to_owned(), removed, left: Vec::new(), orphans: Vec::new(), unconfirmed: None })
+    Ok(DestroyReport { id: id.clone(), removed, left: Vec::new(), orphans: Vec::new(), unconfirmed: None })
 }
 
 /// Lists the orphans in every cloud of the description, and removes them unless `only_list` is set.
 async fn sweep(
     occopus: &Occopus,
-    id: &str,
+    id: &InfrastructureId,
     files: DescriptionArgs,
     only_list: bool,
     format: OutputFormat,

@@ -26,7 +26,7 @@ pub(crate) async fn run(events: EventsArgs, common: &GlobalArgs) -> Result<(), F
 
 async fn run_local(events: EventsArgs, occopus: &Occopus) -> Result<(), Failure> {
     let engine = occopus.reader().await?;
-    let id = &events.id.infra_id;
+    let id = &events.id.parse()?;
     let mut after = 0;
     loop {
         let page = engine.events(id, after, PAGE_SIZE).await?;
@@ -54,7 +54,7 @@ async fn run_local(events: EventsArgs, occopus: &Occopus) -> Result<(), Failure>
 }
 
 async fn run_on_service(events: EventsArgs, service: &ServiceClient) -> Result<(), Failure> {
-    let id = &events.id.infra_id;
+    let id = &events.id.parse()?;
     let mut after = 0;
     loop {
         let page = service.events(id, after, PAGE_SIZE).await?;

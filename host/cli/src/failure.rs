@@ -10,7 +10,9 @@ use miette::{
 use occopus::{ConfigError, OpenError, source_location};
 use occopus_api::{ErrorCode, ExitStatus, FailureFacts, FileDiagnostic};
 use occopus_conformance::ConformanceError;
-use occopus_engine::{EngineError, InfrastructureState, Leftover, NodeFailure, Orphan, Status};
+use occopus_engine::{
+    EngineError, InfrastructureState, InvalidInfrastructureId, Leftover, NodeFailure, Orphan, Status,
+};
 use occopus_model::{Diagnostics, NamedText};
 use serde_json::{Value, json};
 
@@ -257,6 +259,12 @@ impl From<Diagnostics> for Failure {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         Self::Engine(Box::new(error), None)
+    }
+}
+
+impl From<InvalidInfrastructureId> for Failure {
+    fn from(error: InvalidInfrastructureId) -> Self {
+        EngineError::from(error).into()
     }
 }
 

@@ -17,7 +17,7 @@ const OUTPUT_ATTRIBUTE: &str = "output";
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
 pub(crate) async fn run(logs: LogsArgs, common: &GlobalArgs) -> Result<(), Failure> {
-    let status = backend::open_local(common)?.reader().await?.status(&logs.id.infra_id, false).await?;
+    let status = backend::open_local(common)?.reader().await?.status(&logs.id.parse()?, false).await?;
     let instances = select_instances(&status.nodes, &logs.node);
     if instances.is_empty() {
         let names: Vec<_> = status.nodes.iter().map(|node| node.name.as_str()).collect();

@@ -4,7 +4,7 @@ use std::fs;
 
 use occopus::{Occopus, needs_of_description, needs_of_status};
 use occopus_api::ExitStatus;
-use occopus_engine::{EngineError, MaintainOptions, Status};
+use occopus_engine::{EngineError, InfrastructureId, MaintainOptions, Status};
 use serde_json::json;
 
 use super::args::{GlobalArgs, MaintainArgs, OutputFormat, ReportTarget};
@@ -18,7 +18,8 @@ const PROGRESS_VERB: &str = "maintaining";
 
 pub(crate) async fn run(maintain: MaintainArgs, common: &GlobalArgs) -> Result<ExitStatus, Failure> {
     let backend = backend::open_backend(common)?;
-    let Some(id) = &maintain.infra_id else {
+    let given: Option<InfrastructureId> = maintain.infra_id.as_deref().map(str::parse).transpose()?;
+    let Some(id) = &given else {
         let all = backend::list_infrastructures(&backend).await?;
         let ids: Vec<_> = all.iter().map(|one| one.id.as_str()).collect();
         match maintain.output.format() {
@@ -64,7 +65,11 @@ enum MaintainOutcome {
     LeftToOwner(Status),
 }
 
-async fn run_local(id: &str, maintain: &MaintainArgs, occopus: &Occopus) -> Result<MaintainOutcome, Failure> {
+async fn run_local(
+    id: &InfrastructureId,
+    maintain: &MaintainArgs,
+    occopus: &Occopus,
+) -> Result<MaintainOutcome, Failure> {
     let engine = occopus.engine().await?;
     let before = engine.status(id, false).await?;
     let mut needs = needs_of_status(&before);

@@ -1,7 +1,7 @@
 //! `occopus plan`
 
 use occopus::{Occopus, Purpose, Step};
-use uuid::Uuid;
+use occopus_engine::{InfrastructureId, Plan};
 
 use super::args::{GlobalArgs, OutputFormat, PlanArgs};
 use super::backend::Backend;
@@ -22,8 +22,9 @@ pub(crate) async fn run(plan: PlanArgs, common: &GlobalArgs) -> Result<(), Failu
     Ok(())
 }
 
-async fn run_local(plan: PlanArgs, occopus: &Occopus) -> Result<occopus_engine::Plan, Failure> {
-    let id = plan.infra_id.as_deref();
+async fn run_local(plan: PlanArgs, occopus: &Occopus) -> Result<Plan, Failure> {
+    let given = plan.infra_id.map(InfrastructureId::try_from).transpose()?;
+    let id = given.as_ref();
     let refreshed = id.filter(|_| plan.refresh);
     // A refresh calls clouds.
     let purpose = if refreshed.is_some() { Purpose::Deploy } else { Purpose::DryRun };
@@ -38,15 +39,16 @@ async fn run_local(plan: PlanArgs, occopus: &Occopus) -> Result<occopus_engine::
     Ok(planner.plan(id, preparation.infrastructure(), plan.replace.to_engine_options()).await?)
 }
 
-async fn run_on_service(plan: PlanArgs, service: &ServiceClient) -> Result<occopus_engine::Plan, Failure> {
+async fn run_on_service(plan: PlanArgs, service: &ServiceClient) -> Result<Plan, Failure> {
+    let id = plan.infra_id.map(InfrastructureId::try_from).transpose()?;
     let posted = service.compile(plan.files).await?;
-    if let Some(id) = plan.infra_id.as_deref().filter(|_| plan.refresh)
+    if let Some(id) = id.as_ref().filter(|_| plan.refresh)
         && build::exists(service, id).await?
     {
         service.status(id, true).await?;
     }
     // A plan for a new infrastructure does not depend on its id.
-    let id = plan.infra_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+    let id = id.unwrap_or_else(InfrastructureId::generate);
     service
         .plan(&id, &posted.text, plan.replace.to_engine_options())
         .await

@@ -1,5 +1,6 @@
 //! `occopus render`
 
+use occopus_engine::InfrastructureId;
 use serde_json::Value;
 
 use super::args::{GlobalArgs, OutputFormat, RenderArgs};
@@ -7,6 +8,7 @@ use super::failure::Failure;
 use super::{backend, print};
 
 pub(crate) async fn run(render: RenderArgs, common: &GlobalArgs) -> Result<(), Failure> {
+    let id = render.infra_id.map(InfrastructureId::try_from).transpose()?;
     let infrastructure = backend::compile_for(&backend::open_backend(common)?, render.files).await?;
     let Some(index) = infrastructure.nodes.iter().position(|node| node.name == render.node) else {
         let names: Vec<_> = infrastructure.nodes.iter().map(|node| node.name.as_str()).collect();
@@ -14,8 +16,8 @@ pub(crate) async fn run(render: RenderArgs, common: &GlobalArgs) -> Result<(), F
         return Err(Failure::new("node.unknown", text).help(format_args!("its nodes are {}", names.join(", "))));
     };
     // Rendered with the plugins of this machine, also for a description that was compiled against a service.
-    let engine = backend::open_local(common)?.planner(render.infra_id.as_deref()).await?;
-    let outcomes = engine.preview(render.infra_id.as_deref(), &infrastructure, &[index]).await?;
+    let engine = backend::open_local(common)?.planner(id.as_ref()).await?;
+    let outcomes = engine.preview(id.as_ref(), &infrastructure, &[index]).await?;
     let (mut previews, mut failures) = (Vec::new(), Vec::new());
     for outcome in outcomes {
         match outcome {

@@ -2,7 +2,7 @@
 
 use occopus::{Occopus, needs_of_description, needs_of_status};
 use occopus_api::ExitStatus;
-use occopus_engine::{EngineError, MaintainOptions, Scale, Status};
+use occopus_engine::{EngineError, InfrastructureId, MaintainOptions, Scale, Status};
 use serde_json::json;
 
 use super::args::{GlobalArgs, OutputFormat, ScaleArgs};
@@ -21,7 +21,12 @@ pub(crate) async fn run(arguments: ScaleArgs, common: &GlobalArgs) -> Result<Exi
         (_, Some(number), _) => Scale::To(number),
         (.., filter) => Scale::Remove(filter.unwrap_or_default()),
     };
-    let request = ScaleRequest { id: arguments.infra_id, node: arguments.node, scale, later: arguments.later };
+    let request = ScaleRequest {
+        id: InfrastructureId::try_from(arguments.infra_id)?,
+        node: arguments.node,
+        scale,
+        later: arguments.later,
+    };
     let outcome = match backend::open_backend(common)? {
         Backend::Local(occopus) => run_local(request, &occopus).await?,
         Backend::Service(service) => run_on_service(request, &service).await?,
@@ -44,7 +49,7 @@ pub(crate) async fn run(arguments: ScaleArgs, common: &GlobalArgs) -> Result<Exi
 
 /// A request to scale a node.
 struct ScaleRequest {
-    id: String,
+    id: InfrastructureId,
     node: String,
     scale: Scale,
     later: bool,

@@ -1,7 +1,7 @@
 //! `occopus status`
 
 use jiff::Timestamp;
-use occopus_engine::Summary;
+use occopus_engine::{InfrastructureId, Summary};
 
 use super::args::{GlobalArgs, OutputFormat, StatusArgs};
 use super::backend::Backend;
@@ -11,7 +11,7 @@ use super::{backend, print, report};
 
 pub(crate) async fn run(status: StatusArgs, common: &GlobalArgs) -> Result<(), Failure> {
     let backend = backend::open_backend(common)?;
-    let Some(id) = status.infra_id else {
+    let Some(id) = status.infra_id.map(InfrastructureId::try_from).transpose()? else {
         let all = backend::list_infrastructures(&backend).await?;
         match status.output.format {
             OutputFormat::Json => print::json(&all),

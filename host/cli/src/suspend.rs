@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::{backend, print};
 
 pub(crate) async fn run(arguments: SuspendArgs, suspend: bool, common: &GlobalArgs) -> Result<(), Failure> {
-    let id = &arguments.id.infra_id;
+    let id = &arguments.id.parse()?;
     match backend::open_backend(common)? {
         Backend::Local(occopus) if suspend => occopus.reader().await?.suspend(id).await?,
         Backend::Local(occopus) => occopus.reader().await?.resume(id).await?,

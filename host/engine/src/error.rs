@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use occopus_model::Implementation;
 use serde::Serialize;
 
+use crate::id::InvalidInfrastructureId;
 use crate::ports::{Detail, Fault, StoreError};
 use crate::state::RecordError;
 use crate::status::{Leftover, Owner};
@@ -66,10 +67,11 @@ pub enum EngineError {
         id: String,
     },
     /// The id is not valid.
-    #[error("{id:?} is not a valid id: use 1 to 64 letters, digits, '.', '_' and '-'")]
+    #[error(transparent)]
     InvalidId {
-        /// Id as it was given.
-        id: String,
+        /// Id as it was given, and the rule.
+        #[from]
+        source: InvalidInfrastructureId,
     },
     /// Another process owns the infrastructure.
     #[error("infrastructure {id} is owned by {holder} since {since:.0}")]

@@ -9,12 +9,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
+use crate::id::InfrastructureId;
 
 /// A request to build an infrastructure.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
     /// Id of the infrastructure; a new one is generated if there is none.
-    pub id: Option<String>,
+    pub id: Option<InfrastructureId>,
     /// Desired state.
     pub infrastructure: Infrastructure,
     /// Reaction to the failure of a node.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::de::{IntoDeserializer as _, value};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::id::InfrastructureId;
 use crate::ports::{Address, LabelledMachine};
 
 /// State of an infrastructure.
@@ -89,7 +90,8 @@ pub enum InstanceState {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
     /// The infrastructure's id.
-    pub id: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: InfrastructureId,
     /// `infra_name`.
     pub name: String,
     /// Current state.
@@ -214,7 +216,8 @@ pub struct Owner {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Summary {
     /// The infrastructure's id.
-    pub id: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: InfrastructureId,
     /// `infra_name`.
     pub name: String,
     /// Current state.
@@ -233,7 +236,7 @@ pub struct Summary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DestroyReport {
     /// The infrastructure's id.
-    pub id: String,
+    pub id: InfrastructureId,
     /// Number of instances that are gone.
     pub removed: usize,
     /// Instances that could not be removed. If empty, nothing is left of the infrastructure.

@@ -106,7 +106,7 @@ async fn a_failed_build_is_kept_on_request() {
     let outcome = fakes.build_with(&tiers(), OnFailure::Keep, RunHandle::new().0).await;
     assert!(matches!(outcome, Err(EngineError::Node { rolled_back: false, .. })));
     assert_eq!(fakes.cloud.nodes(), ["db", "web", "web"]);
-    assert_eq!(fakes.engine.status("test", false).await.unwrap().state, InfrastructureState::Degraded);
+    assert_eq!(fakes.engine.status(&fakes.id, false).await.unwrap().state, InfrastructureState::Degraded);
     // The next build finishes it, and keeps what is ready.
     assert!(fakes.build(&tiers()).await.unwrap().is_ready());
     assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"]);
@@ -124,7 +124,7 @@ async fn a_failed_change_keeps_what_was_healthy() {
     assert!(matches!(fakes.build(&changed).await, Err(EngineError::Node { rolled_back: true, .. })));
     let after: Vec<_> = fakes.cloud.machines().iter().map(|machine| machine.number).collect();
     assert_eq!(before, after);
-    let status = fakes.engine.status("test", true).await.unwrap();
+    let status = fakes.engine.status(&fakes.id, true).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Ready);
     assert!(status.nodes.iter().any(|node| node.name == "probe"));
     // If it succeeds, nodes that are no longer described are removed.
@@ -222,7 +222,7 @@ async fn instances_that_can_not_be_removed_are_reported_and_kept() {
     let report = fakes.destroy().await.unwrap();
     assert_eq!((report.removed, report.left.len()), (3, 1));
     assert_eq!((report.left[0].node.as_str(), report.left[0].state), ("db", InstanceState::Destroying));
-    let status = fakes.engine.status("test", false).await.unwrap();
+    let status = fakes.engine.status(&fakes.id, false).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Destroying);
     let maintained = fakes.maintain().await;
     assert!(
@@ -389,7 +389,7 @@ async fn a_failed_build_does_not_bring_back_what_was_to_go() {
     // Another description, of one node that can't be created; what is left of the first one is surplus.
     fakes.cloud.script("create", "other", fault(Reaction::GiveUp));
     assert!(fakes.build(&infrastructure(vec![node("other", 1, &[])])).await.is_err());
-    let status = fakes.engine.status("test", false).await.unwrap();
+    let status = fakes.engine.status(&fakes.id, false).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Destroying);
     assert!(matches!(fakes.maintain().await, Err(EngineError::Destroying { .. })));
     assert_eq!(fakes.cloud.nodes(), ["db"]);

@@ -23,7 +23,7 @@ fn three() -> Infrastructure {
 }
 
 async fn build(fakes: &Fakes, graph: &Infrastructure, rollout: Rollout) -> Result<Status, EngineError> {
-    let id = Some("test".into());
+    let id = Some(fakes.id.clone());
     let request = BuildRequest { id, rollout, ..BuildRequest::new(graph.clone()) };
     fakes.engine.build(request, RunHandle::new().0).await
 }
@@ -49,7 +49,7 @@ async fn drift_is_reported_and_nothing_is_touched_unless_requested() {
     let mut graph = three();
     graph.definitions["small"][0].resource["size"] = json!("large");
     graph.nodes[2].variables["x"] = json!(1);
-    let plan = fakes.engine.plan(Some("test"), &graph, Rollout::default()).await.unwrap();
+    let plan = fakes.engine.plan(Some(&fakes.id), &graph, Rollout::default()).await.unwrap();
     assert!(plan.is_unchanged());
     assert_eq!(plan.summary(), "4 drifted, not selected for replacement");
     let found: Vec<_> = plan.actions.iter().map(|it| format!("{}: {}", it.node, it.changed.join(", "))).collect();
@@ -66,8 +66,8 @@ async fn drift_is_reported_and_nothing_is_touched_unless_requested() {
     let mut moved = graph.clone();
     moved.definitions["small"][0].origin = "elsewhere.yaml:9:9".into();
     moved.definitions["small"][0].lines.clear();
-    assert_eq!(fakes.engine.plan(Some("test"), &moved, CHANGED).await.unwrap().count(ActionKind::ReplaceDrifted), 4);
-    let plan = fakes.engine.plan(Some("test"), &three(), CHANGED).await.unwrap();
+    assert_eq!(fakes.engine.plan(Some(&fakes.id), &moved, CHANGED).await.unwrap().count(ActionKind::ReplaceDrifted), 4);
+    let plan = fakes.engine.plan(Some(&fakes.id), &three(), CHANGED).await.unwrap();
     assert_eq!(plan.summary(), "4 unchanged");
 }
 
@@ -114,13 +114,13 @@ async fn stale_addresses_are_shown_and_rolled_out_when_requested() {
     assert_eq!(stale(&healed, 2), [address]);
     assert!(stale(&healed, 0).is_empty());
     // `edge` refers to `web`, which is about to be replaced.
-    let plan = fakes.engine.plan(Some("test"), &three(), DEPENDENTS).await.unwrap();
+    let plan = fakes.engine.plan(Some(&fakes.id), &three(), DEPENDENTS).await.unwrap();
     assert_eq!(plan.summary(), "3 to renew, 1 unchanged");
     let after = build(&fakes, &three(), DEPENDENTS).await.unwrap();
     assert_eq!(replaced(&fakes).await, ["web", "web", "edge"]);
     assert_eq!(ids(&healed, "db"), ids(&after, "db"));
     assert!((0..3).all(|at| stale(&after, at).is_empty()));
-    assert_eq!(fakes.engine.plan(Some("test"), &three(), BOTH).await.unwrap().summary(), "4 unchanged");
+    assert_eq!(fakes.engine.plan(Some(&fakes.id), &three(), BOTH).await.unwrap().summary(), "4 unchanged");
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,10 +138,10 @@ async fn an_address_that_now_belongs_to_another_node_is_stale() {
     }
     fakes.store.commit(Transaction { compares: Vec::new(), writes: swapped }).await.unwrap();
     let address = before.nodes[1].instances[0].addresses[0].value.clone();
-    let after = fakes.engine.status("test", false).await.unwrap();
+    let after = fakes.engine.status(&fakes.id, false).await.unwrap();
     assert!(after.nodes[2].instances.iter().all(|web| web.stale == [address.clone()]), "{after:?}");
     assert_eq!(
-        fakes.engine.plan(Some("test"), &three(), DEPENDENTS).await.unwrap().summary(),
+        fakes.engine.plan(Some(&fakes.id), &three(), DEPENDENTS).await.unwrap().summary(),
         "3 to renew, 1 unchanged"
     );
 }
@@ -156,14 +156,14 @@ async fn a_rollout_that_fails_removes_no_healthy_instance() {
     fakes.cloud.script("create", "web", Script::Fault(fault));
     let error = build(&fakes, &graph, CHANGED).await.unwrap_err();
     assert!(error.to_string().contains("no such size"), "{error}");
-    let after = fakes.engine.status("test", true).await.unwrap();
+    let after = fakes.engine.status(&fakes.id, true).await.unwrap();
     // Healthy instances are ready; that they have drifted is reported for each of them.
     assert_eq!(after.state, InfrastructureState::Ready);
     assert_eq!(after.nodes.iter().filter(|node| !node.instances[0].changed.is_empty()).count(), 2);
     assert_ne!(ids(&before, "db"), ids(&after, "db"));
     assert_eq!((ids(&before, "web"), ids(&before, "edge")), (ids(&after, "web"), ids(&after, "edge")));
     // The same request continues where it stopped.
-    let plan = fakes.engine.plan(Some("test"), &graph, CHANGED).await.unwrap();
+    let plan = fakes.engine.plan(Some(&fakes.id), &graph, CHANGED).await.unwrap();
     assert_eq!(plan.summary(), "3 to renew, 1 unchanged");
     assert!(build(&fakes, &graph, CHANGED).await.unwrap().is_ready());
     assert_eq!(fakes.cloud.machines().len(), 4);

@@ -29,7 +29,7 @@ async fn assert_nothing_lost_or_doubled(fakes: &Fakes, when: &str) {
     let machines: Vec<_> = fakes.cloud.machines().into_iter().map(|machine| machine.instance).collect();
     let distinct: HashSet<_> = machines.iter().cloned().collect();
     assert_eq!(distinct.len(), machines.len(), "doubled {when}");
-    let recorded: HashSet<_> = match fakes.engine.status("test", false).await {
+    let recorded: HashSet<_> = match fakes.engine.status(&fakes.id, false).await {
         Ok(status) => {
             assert!(
                 status.nodes.iter().flat_map(|node| &node.instances).all(|it| it.state == InstanceState::Ready),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use occopus_engine::ports::{Fault, Phase, Reaction};
-use occopus_engine::testing::{Fakes, Script, infrastructure, node};
+use occopus_engine::testing::{Fakes, Script, id, infrastructure, node};
 use occopus_engine::{EngineError, EventKind, InfrastructureState, InstanceState, MaintainOptions, RunHandle, Scale};
 use occopus_model::Infrastructure;
 
@@ -35,7 +35,7 @@ async fn a_pass_over_healthy_nodes_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_vanished_a_stopped_and_a_failed_machine_are_replaced() {
     let fakes = built(&ten()).await;
-    let before = fakes.engine.status("test", false).await.unwrap();
+    let before = fakes.engine.status(&fakes.id, false).await.unwrap();
     fakes.cloud.remove_machines_of("n1");
     fakes.cloud.set_phase("n2", Phase::Stopped);
     fakes.cloud.set_phase("n3", Phase::Failed);
@@ -144,21 +144,21 @@ async fn cyclic_maintenance_heals_and_stops() {
 #[tokio::test(start_paused = true)]
 async fn a_suspended_infrastructure_is_left_alone_until_it_is_resumed() {
     let fakes = built(&infrastructure(vec![node("a", 2, &[])])).await;
-    fakes.engine.suspend("test").await.unwrap();
+    fakes.engine.suspend(&fakes.id).await.unwrap();
     fakes.cloud.remove_machines_of("a");
     let calls = fakes.cloud.calls().len();
     let status = fakes.maintain().await.unwrap();
     assert!(status.suspended);
     assert_eq!((fakes.cloud.calls().len(), fakes.cloud.machines().len()), (calls, 0), "no call is made");
-    fakes.engine.resume("test").await.unwrap();
-    fakes.engine.resume("test").await.unwrap();
+    fakes.engine.resume(&fakes.id).await.unwrap();
+    fakes.engine.resume(&fakes.id).await.unwrap();
     for _ in 0..3 {
         fakes.build(&infrastructure(vec![node("a", 2, &[])])).await.unwrap();
     }
-    assert!(!fakes.engine.status("test", false).await.unwrap().suspended);
+    assert!(!fakes.engine.status(&fakes.id, false).await.unwrap().suspended);
     assert_eq!(fakes.cloud.machines().len(), 2);
-    assert!(fakes.engine.suspend("nobody").await.is_err());
-    fakes.engine.suspend("test").await.unwrap();
+    assert!(fakes.engine.suspend(&id("nobody")).await.is_err());
+    fakes.engine.suspend(&fakes.id).await.unwrap();
     fakes.destroy().await.unwrap();
     assert_eq!(fakes.store.keys(), Vec::<String>::new());
 }
@@ -204,7 +204,7 @@ async fn a_slow_replacement_does_not_delay_others() {
     lose("a");
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(fakes.cloud.machines().len(), 19, "only the first one is missing");
-    let status = fakes.engine.status("test", false).await.unwrap();
+    let status = fakes.engine.status(&fakes.id, false).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Failing, "two of a node died one soon after the other");
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(fakes.cloud.machines().len(), 20);
@@ -277,10 +277,10 @@ async fn a_lost_lease_is_acquired_again_unless_another_process_has_it() {
 #[tokio::test(start_paused = true)]
 async fn an_owner_detaches_on_request() {
     let fakes = built(&ten()).await;
-    assert!(!fakes.engine.detach("test").await.unwrap(), "there is no owner");
+    assert!(!fakes.engine.detach(&fakes.id).await.unwrap(), "there is no owner");
     let (_stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(15)).await;
-    assert!(fakes.engine.detach("test").await.unwrap());
+    assert!(fakes.engine.detach(&fakes.id).await.unwrap());
     assert!(maintaining.await.unwrap().unwrap().is_ready());
     // The request is not valid for the next owner.
     let (stop, maintaining) = fakes.spawn_maintain();
@@ -288,7 +288,7 @@ async fn an_owner_detaches_on_request() {
     assert!(!maintaining.is_finished());
     stop.request();
     maintaining.await.unwrap().unwrap();
-    assert!(matches!(fakes.engine.detach("nobody").await, Err(EngineError::UnknownInfrastructure { .. })));
+    assert!(matches!(fakes.engine.detach(&id("nobody")).await, Err(EngineError::UnknownInfrastructure { .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -296,9 +296,9 @@ async fn suspending_and_resuming_are_events_emitted_once() {
     let fakes = built(&ten()).await;
     let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(15)).await;
-    fakes.engine.suspend("test").await.unwrap();
+    fakes.engine.suspend(&fakes.id).await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    fakes.engine.resume("test").await.unwrap();
+    fakes.engine.resume(&fakes.id).await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     stop.request();
     maintaining.await.unwrap().unwrap();
@@ -319,10 +319,10 @@ async fn a_wake_signal_lets_a_request_be_applied_at_once() {
     // In the first pause, in the middle of a survey that is spread over an hour, and again soon after.
     for target in [2, 3, 4] {
         tokio::time::sleep(Duration::from_secs(if target == 3 { 4000 } else { 5 })).await;
-        fakes.engine.scale("test", "n0", Scale::To(target)).await.unwrap();
+        fakes.engine.scale(&fakes.id, "n0", Scale::To(target)).await.unwrap();
         wake.wake();
         tokio::time::sleep(Duration::from_secs(5)).await;
-        let status = fakes.engine.status("test", false).await.unwrap();
+        let status = fakes.engine.status(&fakes.id, false).await.unwrap();
         assert_eq!(status.nodes[0].instances.len(), target as usize);
         assert!(status.is_ready());
     }
@@ -418,7 +418,7 @@ async fn when_all_vanish_at_once_they_are_observed_again_much_later() {
         fakes.cloud.remove_machines_of("web");
         let (run, mut events) = RunHandle::new();
         let begun = tokio::time::Instant::now();
-        fakes.engine.maintain("test", MaintainOptions::default(), run).await.unwrap();
+        fakes.engine.maintain(&fakes.id, MaintainOptions::default(), run).await.unwrap();
         assert!(begun.elapsed() >= Duration::from_secs(seconds));
         let mut is_reported = false;
         while let Some(event) = events.recv().await {
@@ -482,7 +482,7 @@ async fn a_node_that_dies_again_and_again_is_tried_with_growing_pauses() {
     tokio::time::sleep(Duration::from_secs(120)).await;
     let made = fakes.cloud.count("create");
     assert!((4..=6).contains(&made), "{made} in two minutes");
-    let status = fakes.engine.status("test", false).await.unwrap();
+    let status = fakes.engine.status(&fakes.id, false).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Failing, "{status:?}");
     assert!(status.message.unwrap().contains("times in a row, next attempt at 2026-"));
     let failing = status.nodes[0].failing.clone().expect("it is counted");
@@ -507,7 +507,7 @@ async fn a_node_that_dies_again_and_again_is_tried_with_growing_pauses() {
     ending.abort();
     let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(400)).await;
-    let status = fakes.engine.status("test", false).await.unwrap();
+    let status = fakes.engine.status(&fakes.id, false).await.unwrap();
     assert!(status.is_ready() && status.nodes[0].failing.is_some(), "{status:?}");
     tokio::time::sleep(Duration::from_secs(700)).await;
     stop.request();

@@ -1,12 +1,12 @@
 //! Machines without a record are found and removed, and no others.
 
-use occopus_engine::testing::{Fakes, infrastructure, node};
+use occopus_engine::testing::{Fakes, id, infrastructure, node};
 use occopus_engine::{BuildRequest, RunHandle};
 use serde_json::json;
 
-async fn build(fakes: &Fakes, id: &str) {
+async fn build(fakes: &Fakes, name: &str) {
     let infrastructure = infrastructure(vec![node("a", 3, &[])]);
-    let request = BuildRequest { id: Some(id.into()), ..BuildRequest::new(infrastructure) };
+    let request = BuildRequest { id: Some(id(name)), ..BuildRequest::new(infrastructure) };
     fakes.engine.build(request, RunHandle::new().0).await.expect("built");
 }
 
@@ -16,7 +16,7 @@ async fn only_those_of_the_infrastructure_that_have_no_record() {
     build(&fakes, "mine").await;
     build(&fakes, "other").await;
     let sections = [json!({"type": "fake", "endpoint": "fake://"}), json!({"type": "fake", "endpoint": "fake://"})];
-    assert!(fakes.engine.sweep("mine", &sections, true).await.expect("swept").is_empty());
+    assert!(fakes.engine.sweep(&id("mine"), &sections, true).await.expect("swept").is_empty());
 
     // The same cloud, with an empty store.
     let lost = Fakes::new();
@@ -25,10 +25,10 @@ async fn only_those_of_the_infrastructure_that_have_no_record() {
         std::sync::Arc::new(lost.store.clone()),
         std::sync::Arc::new(occopus_engine::testing::VirtualClock::new()),
     );
-    let found = engine.sweep("mine", &sections, false).await.expect("swept");
+    let found = engine.sweep(&id("mine"), &sections, false).await.expect("swept");
     assert_eq!((found.len(), found.iter().filter(|orphan| orphan.removed).count()), (3, 0));
     assert_eq!(fakes.cloud.machines().len(), 6, "nothing was removed");
-    let removed = engine.sweep("mine", &sections, true).await.expect("swept");
+    let removed = engine.sweep(&id("mine"), &sections, true).await.expect("swept");
     assert!(removed.len() == 3 && removed.iter().all(|orphan| orphan.removed), "{removed:?}");
     let left: Vec<_> = fakes.cloud.machines().into_iter().map(|machine| machine.infrastructure).collect();
     assert_eq!(left, ["other"; 3]);

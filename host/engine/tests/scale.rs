@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use occopus_engine::testing::{Fakes, infrastructure, node};
+use occopus_engine::testing::{Fakes, id, infrastructure, node};
 use occopus_engine::{EngineError, EventKind, OnFailure, RunHandle, Scale};
 use occopus_model::Infrastructure;
 
@@ -21,13 +21,13 @@ async fn built() -> Fakes {
 
 /// Returns the ids of the instances of `web`, oldest first.
 async fn web_ids(fakes: &Fakes) -> Vec<String> {
-    let status = fakes.engine.status("test", false).await.expect("status");
+    let status = fakes.engine.status(&fakes.id, false).await.expect("status");
     let web = status.nodes.iter().find(|node| node.name == "web").expect("web");
     web.instances.iter().map(|instance| instance.id.clone()).collect()
 }
 
 async fn target(fakes: &Fakes) -> u32 {
-    let status = fakes.engine.status("test", false).await.expect("status");
+    let status = fakes.engine.status(&fakes.id, false).await.expect("status");
     status.nodes.iter().find(|node| node.name == "web").expect("web").target
 }
 
@@ -35,14 +35,14 @@ async fn target(fakes: &Fakes) -> u32 {
 async fn up_and_down_the_youngest_go_first() {
     let fakes = built().await;
     let first = web_ids(&fakes).await;
-    assert_eq!(fakes.engine.scale("test", "web", Scale::By(2)).await.expect("recorded"), 4);
+    assert_eq!(fakes.engine.scale(&fakes.id, "web", Scale::By(2)).await.expect("recorded"), 4);
     assert_eq!((web_ids(&fakes).await.len(), target(&fakes).await), (2, 4), "recorded, and not done yet");
     assert!(fakes.maintain().await.expect("a pass").is_ready());
     let four = web_ids(&fakes).await;
     assert_eq!((four.len(), &four[..2]), (4, &first[..]));
     assert_eq!(fakes.cloud.machines().len(), 5);
 
-    fakes.engine.scale("test", "web", Scale::To(3)).await.expect("recorded");
+    fakes.engine.scale(&fakes.id, "web", Scale::To(3)).await.expect("recorded");
     fakes.maintain().await.expect("a pass");
     assert_eq!(web_ids(&fakes).await, four[..3]);
     // Applied once: further passes change nothing.
@@ -56,15 +56,15 @@ async fn up_and_down_the_youngest_go_first() {
 #[tokio::test(start_paused = true)]
 async fn a_certain_instance_by_id_or_address() {
     let fakes = built().await;
-    fakes.engine.scale("test", "web", Scale::To(4)).await.expect("recorded");
+    fakes.engine.scale(&fakes.id, "web", Scale::To(4)).await.expect("recorded");
     fakes.maintain().await.expect("a pass");
     let four = web_ids(&fakes).await;
-    let status = fakes.engine.status("test", false).await.expect("status");
+    let status = fakes.engine.status(&fakes.id, false).await.expect("status");
     let address = status.nodes[1].instances[1].addresses[0].value.clone();
-    assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(four[0].clone())).await.expect("recorded"), 3);
+    assert_eq!(fakes.engine.scale(&fakes.id, "web", Scale::Remove(four[0].clone())).await.expect("recorded"), 3);
     // Requested twice, it is removed once.
-    assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(four[0].clone())).await.expect("recorded"), 3);
-    assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(address)).await.expect("recorded"), 2);
+    assert_eq!(fakes.engine.scale(&fakes.id, "web", Scale::Remove(four[0].clone())).await.expect("recorded"), 3);
+    assert_eq!(fakes.engine.scale(&fakes.id, "web", Scale::Remove(address)).await.expect("recorded"), 2);
     fakes.maintain().await.expect("a pass");
     assert_eq!(web_ids(&fakes).await, four[2..]);
 }
@@ -73,7 +73,7 @@ async fn a_certain_instance_by_id_or_address() {
 async fn requests_add_up() {
     let fakes = built().await;
     for (scale, number) in [(Scale::By(3), 5), (Scale::By(-2), 3), (Scale::By(1), 4)] {
-        assert_eq!(fakes.engine.scale("test", "web", scale).await.expect("recorded"), number);
+        assert_eq!(fakes.engine.scale(&fakes.id, "web", scale).await.expect("recorded"), number);
     }
     fakes.maintain().await.expect("a pass");
     assert_eq!(web_ids(&fakes).await.len(), 4);
@@ -82,7 +82,7 @@ async fn requests_add_up() {
 #[tokio::test(start_paused = true)]
 async fn a_scaled_node_is_healed_to_its_target() {
     let fakes = built().await;
-    fakes.engine.scale("test", "web", Scale::To(5)).await.expect("recorded");
+    fakes.engine.scale(&fakes.id, "web", Scale::To(5)).await.expect("recorded");
     fakes.maintain().await.expect("a pass");
     let victim = web_ids(&fakes).await[4].clone();
     fakes.cloud.remove_machine_of(&victim);
@@ -99,13 +99,14 @@ async fn a_scaled_node_is_healed_to_its_target() {
 #[tokio::test(start_paused = true)]
 async fn targets_that_are_not_allowed_are_refused() {
     let fakes = built().await;
-    let scale = async |id: &str, node: &str, scale| fakes.engine.scale(id, node, scale).await.expect_err("refused");
+    let scale =
+        async |name: &str, node: &str, scale| fakes.engine.scale(&id(name), node, scale).await.expect_err("refused");
     assert!(matches!(scale("nobody", "web", Scale::To(3)).await, EngineError::UnknownInfrastructure { .. }));
     assert!(matches!(scale("test", "wbe", Scale::To(3)).await, EngineError::UnknownNode { .. }));
     for wrong in [Scale::To(6), Scale::To(1), Scale::To(0), Scale::By(4), Scale::By(-1), Scale::By(i32::MAX)] {
         assert!(matches!(scale("test", "web", wrong.clone()).await, EngineError::Limits { .. }), "{wrong:?}");
     }
-    let instance = fakes.engine.status("test", false).await.expect("status").nodes[0].instances[0].id.clone();
+    let instance = fakes.engine.status(&fakes.id, false).await.expect("status").nodes[0].instances[0].id.clone();
     assert!(matches!(scale("test", "web", Scale::Remove(instance)).await, EngineError::UnknownInstance { .. }));
     fakes.destroy().await.expect("destroyed");
     assert!(matches!(scale("test", "web", Scale::To(3)).await, EngineError::UnknownInfrastructure { .. }));
@@ -114,7 +115,7 @@ async fn targets_that_are_not_allowed_are_refused() {
 #[tokio::test(start_paused = true)]
 async fn other_limits_move_the_number() {
     let fakes = built().await;
-    fakes.engine.scale("test", "web", Scale::To(5)).await.expect("recorded");
+    fakes.engine.scale(&fakes.id, "web", Scale::To(5)).await.expect("recorded");
     fakes.maintain().await.expect("a pass");
     let mut smaller = graph();
     smaller.nodes[1].scaling.max = 3;
@@ -125,7 +126,7 @@ async fn other_limits_move_the_number() {
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_is_being_replaced_may_be_the_one_to_go() {
     let fakes = built().await;
-    fakes.engine.scale("test", "web", Scale::To(4)).await.expect("recorded");
+    fakes.engine.scale(&fakes.id, "web", Scale::To(4)).await.expect("recorded");
     fakes.maintain().await.expect("a pass");
     let slow = Duration::from_secs(60);
     fakes.cloud.set_timing(slow, Duration::ZERO, Duration::ZERO, slow);
@@ -135,7 +136,7 @@ async fn an_instance_that_is_being_replaced_may_be_the_one_to_go() {
     // By now two observations have shown that it is gone, and a job removes what may be left of it.
     tokio::time::sleep(Duration::from_secs(40)).await;
     assert!(web_ids(&fakes).await.contains(&victim), "its job is under way");
-    assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(victim)).await.expect("recorded"), 3);
+    assert_eq!(fakes.engine.scale(&fakes.id, "web", Scale::Remove(victim)).await.expect("recorded"), 3);
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!((web_ids(&fakes).await.len(), target(&fakes).await), (3, 3));
     stop.request();

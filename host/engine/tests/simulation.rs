@@ -216,7 +216,7 @@ impl Simulation {
                         tokio::time::sleep(Duration::from_secs(seconds)).await;
                         stop.request();
                     };
-                    let maintained = fakes.engine.maintain("test", options, run);
+                    let maintained = fakes.engine.maintain(&fakes.id, options, run);
                     let (outcome, ()) = tokio::join!(maintained, disturbance);
                     describe_outcome(outcome.map(|status| status.state))
                 })
@@ -226,7 +226,11 @@ impl Simulation {
                 description += if suspend { "suspend" } else { "resume" };
                 Box::pin(async move {
                     let engine = &fakes.engine;
-                    describe_outcome(if suspend { engine.suspend("test").await } else { engine.resume("test").await })
+                    describe_outcome(if suspend {
+                        engine.suspend(&fakes.id).await
+                    } else {
+                        engine.resume(&fakes.id).await
+                    })
                 })
             }
             0..=3 => {
@@ -238,7 +242,7 @@ impl Simulation {
                 let rollout = Rollout { changed: self.rng.bool(), dependents: self.rng.bool() };
                 description += &format!("build ({on_failure:?}, {rollout:?})");
                 let request = BuildRequest {
-                    id: Some("test".into()),
+                    id: Some(fakes.id.clone()),
                     on_failure,
                     rollout,
                     ..BuildRequest::new(self.graph.clone())
@@ -251,7 +255,11 @@ impl Simulation {
                 description += "maintain";
                 Box::pin(async move {
                     describe_outcome(
-                        fakes.engine.maintain("test", MaintainOptions::default(), run).await.map(|status| status.state),
+                        fakes
+                            .engine
+                            .maintain(&fakes.id, MaintainOptions::default(), run)
+                            .await
+                            .map(|status| status.state),
                     )
                 })
             }
@@ -267,12 +275,12 @@ impl Simulation {
                     Scale::To(number) => *target = number.max(*target),
                     Scale::Remove(_) => {}
                 }
-                Box::pin(async move { describe_outcome(fakes.engine.scale("test", &name, scale).await) })
+                Box::pin(async move { describe_outcome(fakes.engine.scale(&fakes.id, &name, scale).await) })
             }
             _ => {
                 description += "destroy";
                 Box::pin(async move {
-                    describe_outcome(fakes.engine.destroy("test", run).await.map(|report| report.left.len()))
+                    describe_outcome(fakes.engine.destroy(&fakes.id, run).await.map(|report| report.left.len()))
                 })
             }
         };
@@ -359,7 +367,7 @@ impl Simulation {
         }
         assert!(self.fakes.cloud.calls().len() < MAX_CALLS, "too many calls");
         assert!(!self.fakes.store.values_as_text().contains(SECRET), "a secret is stored");
-        let Ok(status) = self.fakes.engine.status("test", false).await else { return };
+        let Ok(status) = self.fakes.engine.status(&self.fakes.id, false).await else { return };
         for node in &status.nodes {
             let dead = [InstanceState::Failed, InstanceState::Destroying];
             let alive = node.instances.iter().filter(|instance| !dead.contains(&instance.state)).count();
@@ -373,12 +381,13 @@ impl Simulation {
     async fn converge(&mut self) {
         tokio::time::sleep(Duration::from_secs(20)).await;
         let rollout = Rollout { changed: true, dependents: true };
-        let request = BuildRequest { id: Some("test".into()), rollout, ..BuildRequest::new(self.graph.clone()) };
+        let request =
+            BuildRequest { id: Some(self.fakes.id.clone()), rollout, ..BuildRequest::new(self.graph.clone()) };
         let built = self.fakes.engine.build(request, RunHandle::new().0).await;
         let status = built.unwrap_or_else(|error| panic!("does not converge: {error}"));
         assert!(status.is_ready(), "not ready: {status:?}");
         self.check_always().await;
-        let status = self.fakes.engine.status("test", false).await.expect("status");
+        let status = self.fakes.engine.status(&self.fakes.id, false).await.expect("status");
         let mut machines = BTreeMap::new();
         for machine in self.fakes.cloud.machines() {
             *machines.entry(machine.node).or_insert(0_u32) += 1;

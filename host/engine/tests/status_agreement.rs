@@ -158,7 +158,7 @@ async fn record(fakes: &Fakes, case: Case, instances: &[Value], summary: &Value)
 async fn all_views_agree_whatever_is_recorded() {
     let fakes = Fakes::new();
     fakes.build(&graph()).await.expect("built");
-    fakes.engine.scale("test", "web", Scale::To(3)).await.expect("recorded");
+    fakes.engine.scale(&fakes.id, "web", Scale::To(3)).await.expect("recorded");
     fakes.maintain().await.expect("scaled");
     let mut instances = Vec::new();
     for key in fakes.store.keys().iter().filter(|key| key.contains("/instance/")) {
@@ -168,7 +168,7 @@ async fn all_views_agree_whatever_is_recorded() {
     let summary = read(&fakes, "infrastructure/test").await;
     for case in Case::all() {
         record(&fakes, case, &instances, &summary).await;
-        let status = fakes.engine.status("test", false).await.expect("status");
+        let status = fakes.engine.status(&fakes.id, false).await.expect("status");
         assert_eq!(status.state, case.expected(), "{case:?}: {:?}", status.message);
         assert_views_agree(&fakes, case, &status).await;
     }
@@ -192,7 +192,7 @@ async fn assert_views_agree(fakes: &Fakes, case: Case, status: &Status) {
     let list = fakes.engine.list().await.expect("a list");
     assert_eq!((list[0].state, list[0].suspended), (status.state, case.suspended), "{case:?}");
 
-    let plan = fakes.engine.plan(Some("test"), &graph(), Rollout::default()).await.expect("a plan");
+    let plan = fakes.engine.plan(Some(&fakes.id), &graph(), Rollout::default()).await.expect("a plan");
     let is_right = matches!(status.state, InfrastructureState::Ready | InfrastructureState::Unreachable);
     assert!(plan.is_unchanged() || !is_right, "{case:?}: {plan}");
     let replaced = plan.count(ActionKind::Replace) + plan.count(ActionKind::Destroy) > 0;
@@ -205,14 +205,14 @@ async fn the_list_is_right_while_a_request_is_pending() {
     fakes.build(&graph()).await.expect("built");
     let list = async || fakes.engine.list().await.expect("a list")[0].state;
     assert_eq!(list().await, InfrastructureState::Ready);
-    fakes.engine.scale("test", "web", Scale::To(4)).await.expect("recorded");
+    fakes.engine.scale(&fakes.id, "web", Scale::To(4)).await.expect("recorded");
     assert_eq!(list().await, InfrastructureState::Degraded, "two are missing");
-    let status = fakes.engine.status("test", false).await.expect("status");
+    let status = fakes.engine.status(&fakes.id, false).await.expect("status");
     assert_eq!(status.message.as_deref(), Some("node web has 2 instances instead of 4"));
     // Requests are not applied while maintenance is suspended.
-    fakes.engine.suspend("test").await.expect("suspended");
+    fakes.engine.suspend(&fakes.id).await.expect("suspended");
     assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Degraded);
-    fakes.engine.resume("test").await.expect("resumed");
+    fakes.engine.resume(&fakes.id).await.expect("resumed");
     assert!(fakes.maintain().await.expect("a pass").is_ready());
     assert_eq!(list().await, InfrastructureState::Ready);
 }
@@ -226,7 +226,7 @@ async fn held_instances_are_shown_as_dead_and_are_those_that_the_plan_replaces()
         fakes.cloud.remove_machine_of(&machine.instance);
     }
     for refresh in [true, false] {
-        let status = fakes.engine.status("test", refresh).await.expect("status");
+        let status = fakes.engine.status(&fakes.id, refresh).await.expect("status");
         assert_eq!(status.state, InfrastructureState::Held, "{refresh}");
         let vanished = status.nodes[0].instances.iter().filter(|it| it.state == InstanceState::Vanished).count();
         assert_eq!(vanished, 4);
@@ -234,10 +234,10 @@ async fn held_instances_are_shown_as_dead_and_are_those_that_the_plan_replaces()
         assert!(message.contains("4 of 6 instances look dead") && message.contains("--release"), "{message}");
     }
     assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Held);
-    let plan = fakes.engine.plan(Some("test"), &six, Rollout::default()).await.expect("a plan");
+    let plan = fakes.engine.plan(Some(&fakes.id), &six, Rollout::default()).await.expect("a plan");
     assert_eq!(plan.summary(), "4 to replace, 2 unchanged");
     let options = MaintainOptions { release: true, ..MaintainOptions::default() };
-    let released = fakes.engine.maintain("test", options, RunHandle::new().0).await.expect("a pass");
+    let released = fakes.engine.maintain(&fakes.id, options, RunHandle::new().0).await.expect("a pass");
     assert!(released.is_ready(), "{released:?}");
     assert_eq!(fakes.cloud.machines().len(), 6);
 }
@@ -253,13 +253,13 @@ async fn a_release_ends_a_hold_of_another_process() {
             fakes.cloud.remove_machine_of(&machine.instance);
         }
         tokio::time::sleep(Duration::from_secs(60)).await;
-        let held = fakes.engine.status("test", false).await.expect("status");
+        let held = fakes.engine.status(&fakes.id, false).await.expect("status");
         assert_eq!((held.state, fakes.cloud.machines().len()), (InfrastructureState::Held, 2));
         if is_requested {
-            fakes.engine.release("test").await.expect("requested");
+            fakes.engine.release(&fakes.id).await.expect("requested");
             tokio::time::sleep(Duration::from_secs(60)).await;
             assert_eq!(fakes.cloud.machines().len(), 6);
-            assert!(fakes.engine.status("test", false).await.expect("status").is_ready());
+            assert!(fakes.engine.status(&fakes.id, false).await.expect("status").is_ready());
         }
     }
     stop.request();
@@ -283,7 +283,7 @@ async fn six() -> (Fakes, impl Fn()) {
 async fn a_release_that_was_not_accepted_for_long_releases_nothing() {
     for (minutes, expected) in [(9, InfrastructureState::Ready), (11, InfrastructureState::Held)] {
         let (fakes, lose_four) = six().await;
-        fakes.engine.release("test").await.expect("requested");
+        fakes.engine.release(&fakes.id).await.expect("requested");
         tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
         lose_four();
         assert_eq!(fakes.maintain().await.expect("a pass").state, expected, "after {minutes} minutes");
@@ -296,14 +296,14 @@ async fn a_release_does_not_outlive_a_suspension() {
     for is_requested_before in [true, false] {
         let (fakes, lose_four) = six().await;
         if is_requested_before {
-            fakes.engine.release("test").await.expect("requested");
+            fakes.engine.release(&fakes.id).await.expect("requested");
         }
-        fakes.engine.suspend("test").await.expect("suspended");
+        fakes.engine.suspend(&fakes.id).await.expect("suspended");
         if !is_requested_before {
-            fakes.engine.release("test").await.expect("requested");
+            fakes.engine.release(&fakes.id).await.expect("requested");
         }
         fakes.maintain().await.expect("nothing is observed");
-        fakes.engine.resume("test").await.expect("resumed");
+        fakes.engine.resume(&fakes.id).await.expect("resumed");
         lose_four();
         assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Held, "{is_requested_before}");
         assert_eq!(fakes.cloud.machines().len(), 2);
@@ -320,9 +320,9 @@ async fn a_release_continues_after_a_stop() {
     let (stop, maintaining) = fakes.spawn_maintain();
     lose_four();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(fakes.engine.status("test", false).await.expect("status").state, InfrastructureState::Held);
+    assert_eq!(fakes.engine.status(&fakes.id, false).await.expect("status").state, InfrastructureState::Held);
     slow(40);
-    fakes.engine.release("test").await.expect("requested");
+    fakes.engine.release(&fakes.id).await.expect("requested");
     tokio::time::sleep(Duration::from_secs(30)).await;
     stop.request();
     maintaining.await.expect("no panic").expect("ends");
@@ -344,16 +344,16 @@ async fn an_infrastructure_above_the_limits_is_healed_and_does_not_grow() {
     web.scaling.max = 8;
     let fakes = Fakes::new();
     fakes.build(&infrastructure(vec![web])).await.expect("built");
-    fakes.engine.scale("test", "web", Scale::To(6)).await.expect("recorded");
+    fakes.engine.scale(&fakes.id, "web", Scale::To(6)).await.expect("recorded");
     assert!(fakes.maintain().await.expect("a pass").is_ready());
-    fakes.engine.scale("test", "web", Scale::To(8)).await.expect("recorded");
+    fakes.engine.scale(&fakes.id, "web", Scale::To(8)).await.expect("recorded");
     let limits = InstanceLimits { per_node: 5, per_infrastructure: 5 };
     let fakes = fakes.with_settings(Settings { instance_limits: limits, ..Settings::default() });
     fakes.cloud.remove_machine_of(&fakes.cloud.machines()[0].instance);
     let status = fakes.maintain().await.expect("a pass");
     assert!(status.is_ready(), "{status:?}");
     assert_eq!((status.nodes[0].target, fakes.cloud.machines().len()), (6, 6));
-    fakes.engine.scale("test", "web", Scale::To(4)).await.expect("recorded");
+    fakes.engine.scale(&fakes.id, "web", Scale::To(4)).await.expect("recorded");
     assert!(fakes.maintain().await.expect("a pass").is_ready());
     assert_eq!(fakes.cloud.machines().len(), 4);
 }
@@ -369,7 +369,7 @@ async fn a_release_waits_for_no_pause_of_a_failing_node() {
         }
         assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Held, "round {round}");
         let options = MaintainOptions { release: true, ..MaintainOptions::default() };
-        let released = fakes.engine.maintain("test", options, RunHandle::new().0).await.expect("a pass");
+        let released = fakes.engine.maintain(&fakes.id, options, RunHandle::new().0).await.expect("a pass");
         assert!(released.is_ready(), "round {round}: {released:?}");
     }
 }
@@ -394,11 +394,11 @@ async fn an_interrupted_build_reports_that_no_process_owns_it() {
     fakes.cloud.set_timing(Duration::from_secs(100), Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let (_, building) = fakes.spawn_build(&graph());
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let status = fakes.engine.status("test", false).await.expect("status");
+    let status = fakes.engine.status(&fakes.id, false).await.expect("status");
     assert_eq!((status.state, status.message), (InfrastructureState::Building, None));
     building.abort();
     tokio::time::sleep(Duration::from_secs(20)).await;
-    let status = fakes.engine.status("test", false).await.expect("status");
+    let status = fakes.engine.status(&fakes.id, false).await.expect("status");
     assert_eq!(status.state, InfrastructureState::Building);
     assert!(status.message.expect("a reason").starts_with("interrupted: no process owns it"));
 }

@@ -8,7 +8,7 @@ use occopus_engine::ports::{
     CallScope, Contextualiser, CreateRequest, Driver, Fault, Handle, HealthChecker, LabelledPage, ObservedMachine,
     OfflinePlugins, Plugins, Reaction, Renderers,
 };
-use occopus_engine::testing::{FakeCloud, Fakes, Script, infrastructure, node};
+use occopus_engine::testing::{FakeCloud, Fakes, Script, id, infrastructure, node};
 use occopus_engine::{
     BuildRequest, Engine, EngineError, Event, EventKind, FailureReason, InfrastructureState, MaintainOptions,
     OnFailure, RunHandle, Settings, Status,
@@ -210,7 +210,7 @@ async fn calls_are_retried_for_a_minute_of_refusals() {
 
 /// Returns a request under an id that nothing can carry yet, so that the first call is `create`.
 fn build_request(graph: Infrastructure) -> BuildRequest {
-    BuildRequest { id: Some("test".into()), is_new_id: true, ..BuildRequest::new(graph) }
+    BuildRequest { id: Some(id("test")), is_new_id: true, ..BuildRequest::new(graph) }
 }
 
 async fn build(fakes: &Fakes, graph: Infrastructure, run: RunHandle) -> Result<Status, EngineError> {
@@ -269,8 +269,8 @@ async fn all_infrastructures_of_an_engine_share_the_limits_of_a_cloud() {
     let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
     cloud.state().retry_after = Some(SECONDS(30));
     cloud.state().closed_until = Instant::now() + SECONDS(5);
-    let build = |id: &str| {
-        let request = BuildRequest { id: Some(id.into()), ..BuildRequest::new(many(1, 600)) };
+    let build = |name: &str| {
+        let request = BuildRequest { id: Some(id(name)), ..BuildRequest::new(many(1, 600)) };
         let engine = fakes.engine.clone();
         tokio::spawn(async move { engine.build(request, RunHandle::new().0).await })
     };
@@ -318,7 +318,7 @@ async fn passes_over_a_cloud_that_refuses_calls_make_few_calls() {
     cloud.state().closed_until = Instant::now() + SECONDS(200);
     let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(SECONDS(30)).await;
-    let status = fakes.engine.status("test", false).await.unwrap();
+    let status = fakes.engine.status(&fakes.id, false).await.unwrap();
     let message = status.message.unwrap_or_default();
     assert!(message.contains("slow down"), "{message}");
     tokio::time::sleep(SECONDS(160)).await;
@@ -329,7 +329,7 @@ async fn passes_over_a_cloud_that_refuses_calls_make_few_calls() {
     maintaining.await.unwrap().unwrap();
     assert!(requested.elapsed() < SECONDS(1));
     tokio::time::sleep(SECONDS(60)).await;
-    let status = fakes.engine.maintain("test", MaintainOptions::default(), RunHandle::new().0).await.unwrap();
+    let status = fakes.engine.maintain(&fakes.id, MaintainOptions::default(), RunHandle::new().0).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Ready);
     assert_eq!(fakes.cloud.count("create"), 5);
 }
@@ -341,10 +341,12 @@ async fn a_sweep_waits_for_a_cloud_that_refuses_calls() {
     fakes.build(&graph).await.unwrap();
     let section = graph.definitions["small"][0].resource.clone();
     cloud.state().closed_until = Instant::now() + SECONDS(20);
-    let orphans = fakes.engine.sweep("test", std::slice::from_ref(&section), false).await.unwrap();
+    let orphans = fakes.engine.sweep(&fakes.id, std::slice::from_ref(&section), false).await.unwrap();
     assert!(orphans.is_empty());
     cloud.state().closed_until = Instant::now() + SECONDS(3600);
-    let Err(EngineError::Node { failure, .. }) = fakes.engine.sweep("test", &[section], false).await else { panic!() };
+    let Err(EngineError::Node { failure, .. }) = fakes.engine.sweep(&fakes.id, &[section], false).await else {
+        panic!()
+    };
     assert!(failure.to_string().contains("list failed for"), "{failure}");
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use occopus_engine::ports::{Fault, Reaction};
-use occopus_engine::testing::{Fakes, Script, die_at_every_transaction, infrastructure, node};
+use occopus_engine::testing::{Fakes, Script, die_at_every_transaction, id, infrastructure, node};
 use occopus_engine::{BuildRequest, EngineError, EventKind, OnFailure, Rollout, RunHandle};
 use occopus_model::Infrastructure;
 use serde_json::json;
@@ -49,7 +49,7 @@ async fn a_destroy_that_is_stopped_while_it_waits_for_late_requests_goes_on_late
     fakes.store.end_leases();
     let (run, _events) = RunHandle::new();
     let stop = run.stop.clone();
-    let destroy = fakes.engine.destroy("test", run);
+    let destroy = fakes.engine.destroy(&fakes.id, run);
     let (report, ()) = tokio::join!(destroy, async move {
         tokio::time::sleep(Duration::from_secs(3)).await;
         stop.request();
@@ -159,10 +159,10 @@ async fn instances_that_can_not_be_removed_can_be_forgotten() {
     let denied = || Script::Fault(Fault::new(Reaction::Denied, "fake.denied", "the account is closed"));
     fakes.cloud.script("destroy", "db", denied());
     assert_eq!(fakes.destroy().await.unwrap().left.len(), 1);
-    let forgotten = fakes.engine.forget("test", &id).await.unwrap();
+    let forgotten = fakes.engine.forget(&fakes.id, &id).await.unwrap();
     assert_eq!((forgotten.instance.as_str(), forgotten.node.as_str()), (id.as_str(), "db"));
     assert!(matches!(
-        fakes.engine.forget("test", &id).await,
+        fakes.engine.forget(&fakes.id, &id).await,
         Err(EngineError::UnknownInstance { instance, .. }) if instance == id
     ));
     let report = fakes.destroy().await.unwrap();
@@ -219,7 +219,7 @@ async fn machines_without_a_record_are_reported_and_left_alone() {
     assert_eq!((report.left.len(), report.orphans.len()), (0, 1));
     assert_eq!(fakes.cloud.machines().len(), 1);
     let sections = [json!({"type": "fake", "endpoint": "fake://", "zone": "a"})];
-    assert_eq!(fakes.engine.sweep("test", &sections, false).await.unwrap(), [], "the first store has its record");
+    assert_eq!(fakes.engine.sweep(&fakes.id, &sections, false).await.unwrap(), [], "the first store has its record");
 }
 
 /// Returns fakes on which three web servers were built, and the request for the rollout of a change of them all.
@@ -235,7 +235,7 @@ async fn before_rollout() -> (Fakes, BuildRequest) {
     fakes.cloud.set_timing(second, second, second, second);
     fakes.build(&before).await.unwrap();
     let rollout = Rollout { changed: true, dependents: true };
-    (fakes, BuildRequest { id: Some("test".into()), rollout, ..BuildRequest::new(after) })
+    (fakes, BuildRequest { id: Some(id("test")), rollout, ..BuildRequest::new(after) })
 }
 
 #[tokio::test(start_paused = true)]
@@ -279,13 +279,13 @@ async fn a_change_that_died_and_fails_is_rolled_back() {
     fakes.wait_for_lease_expiry().await;
     let failed = fakes.build(&bad).await.unwrap_err();
     assert!(matches!(failed, EngineError::Node { rolled_back: true, .. }), "{failed}");
-    let desired = fakes.engine.desired("test").await.unwrap().unwrap();
+    let desired = fakes.engine.desired(&fakes.id).await.unwrap().unwrap();
     assert_eq!(desired.nodes.len(), 1, "the failing description was restored");
-    assert!(fakes.engine.status("test", false).await.unwrap().is_ready());
+    assert!(fakes.engine.status(&fakes.id, false).await.unwrap().is_ready());
     // The next change rolls back to the same description.
     let failed = fakes.build(&bad).await.unwrap_err();
     assert!(matches!(failed, EngineError::Node { rolled_back: true, .. }), "{failed}");
-    assert_eq!(fakes.engine.desired("test").await.unwrap().unwrap().nodes.len(), 1);
+    assert_eq!(fakes.engine.desired(&fakes.id).await.unwrap().unwrap().nodes.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,7 +295,7 @@ async fn the_output_of_a_machine_is_in_the_failure_and_kept_after_the_rollback()
     fakes.cloud.set_sick("db", true);
     let Err(EngineError::Node { failure, .. }) = fakes.build(&one()).await else { panic!("it was built") };
     assert_eq!(failure.output.as_deref(), Some("starting\nno such file: /etc/db.conf"));
-    assert!(!fakes.engine.exists("test").await.unwrap());
+    assert!(!fakes.engine.exists(&fakes.id).await.unwrap());
     let events = fakes.events().await.unwrap();
     let kept = events.iter().find_map(|event| match &event.kind {
         EventKind::NodeFailed { output, .. } => output.clone(),
@@ -304,7 +304,7 @@ async fn the_output_of_a_machine_is_in_the_failure_and_kept_after_the_rollback()
     assert_eq!(kept, failure.output, "{events:?}");
     // It expires after a day.
     tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
-    let request = BuildRequest { id: Some("other".into()), ..BuildRequest::new(one()) };
+    let request = BuildRequest { id: Some(id("other")), ..BuildRequest::new(one()) };
     fakes.engine.build(request, RunHandle::new().0).await.unwrap_err();
     assert_eq!(fakes.events().await.unwrap(), []);
 }

@@ -32,11 +32,11 @@ async fn changes_of_each_step(fakes: &Fakes) -> Vec<Vec<InfrastructureChange>> {
         let position = fakes.engine.newest_position().await.expect("a position");
         match step {
             0 => drop(fakes.build(&graph()).await.expect("built")),
-            1 => drop(fakes.engine.scale("test", "web", Scale::To(3)).await.expect("recorded")),
+            1 => drop(fakes.engine.scale(&fakes.id, "web", Scale::To(3)).await.expect("recorded")),
             2 => drop(fakes.maintain().await.expect("a pass")),
-            3 => fakes.engine.suspend("test").await.expect("suspended"),
-            4 => fakes.engine.resume("test").await.expect("resumed"),
-            5 => fakes.engine.set_cursor("test", "reader", 1).await.expect("saved"),
+            3 => fakes.engine.suspend(&fakes.id).await.expect("suspended"),
+            4 => fakes.engine.resume(&fakes.id).await.expect("resumed"),
+            5 => fakes.engine.set_cursor(&fakes.id, "reader", 1).await.expect("saved"),
             _ => drop(fakes.destroy().await.expect("destroyed")),
         }
         let changes = changes_after(fakes, position).await;
@@ -77,8 +77,8 @@ async fn a_reader_resumes_after_each_change_and_misses_and_repeats_nothing() {
     let fakes = Fakes::new();
     changes_of_each_step(&fakes).await;
     fakes.build(&graph()).await.expect("built again");
-    fakes.engine.suspend("test").await.expect("suspended");
-    fakes.engine.scale("test", "web", Scale::To(4)).await.expect("recorded");
+    fakes.engine.suspend(&fakes.id).await.expect("suspended");
+    fakes.engine.scale(&fakes.id, "web", Scale::To(4)).await.expect("recorded");
     let all = changes_after(&fakes, Position::after(0)).await;
     assert!(all.len() > 40, "{}", all.len());
     for (index, change) in all.iter().enumerate() {
@@ -127,7 +127,7 @@ async fn an_event_of_a_newer_version_is_an_error_that_says_so() {
         panic!("one change")
     };
     assert!(matches!(error, RecordError::Newer { found: 2, known: 1, .. }), "{error}");
-    assert_eq!(fakes.engine.unreadable_events("test").await.expect("read"), std::slice::from_ref(error));
+    assert_eq!(fakes.engine.unreadable_events(&fakes.id).await.expect("read"), std::slice::from_ref(error));
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +141,7 @@ async fn an_unreadable_event_withholds_no_other_and_no_rollback() {
     fakes.store.commit(Transaction { compares: Vec::new(), writes }).await.expect("written");
     assert_eq!(fakes.events().await.expect("the others"), [&events[..2], &events[3..]].concat());
     // A page is full as long as there are more.
-    let page = fakes.engine.events("test", events[0].id.expect("stored"), 2).await.expect("a page");
+    let page = fakes.engine.events(&fakes.id, events[0].id.expect("stored"), 2).await.expect("a page");
     assert_eq!(page, [events[1].clone(), events[3].clone()]);
     assert!(fakes.destroy().await.expect("destroyed").left.is_empty());
 }

@@ -64,7 +64,7 @@ pub(crate) async fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
     assert!(status.is_ready());
 
     // The process that maintains the infrastructure applies the new target; here, that is one pass of this program.
-    let id = status.id.as_str();
+    let id = &status.id;
     println!("target of web: {}", engine.scale(id, "web", Scale::By(2)).await?);
     let (run, printer) = watched();
     let status = engine.maintain(id, MaintainOptions::default(), run).await?;

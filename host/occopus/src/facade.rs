@@ -8,7 +8,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use occopus_conformance::{ConformanceError, ProgressEvent, Report, Subject};
 use occopus_engine::ports::{Driver, HealthChecker, Store, StoreError, SystemClock};
-use occopus_engine::{Engine, EngineError, Event, EventKind, Preview, Settings, StopSignal};
+use occopus_engine::{Engine, EngineError, Event, EventKind, InfrastructureId, Preview, Settings, StopSignal};
 use occopus_model::{CompileInput, Compiled, Diagnostics, Implementation, Infrastructure, Webhook};
 use occopus_runtime::{Origin, PluginInfo, PluginSource, Runtime, RuntimeConfig, RuntimeError};
 use occopus_store::SqliteStore;
@@ -129,7 +129,7 @@ impl Occopus {
     ///
     /// # Errors
     /// Fails if the plugin runtime, or with an id the store, cannot be opened.
-    pub async fn planner(&self, id: Option<&str>) -> Result<Engine, OpenError> {
+    pub async fn planner(&self, id: Option<&InfrastructureId>) -> Result<Engine, OpenError> {
         match id {
             Some(_) => self.engine().await,
             None => {
@@ -146,7 +146,7 @@ impl Occopus {
     /// Fails if the store or the plugin runtime cannot be opened.
     pub async fn start_webhooks(
         &self,
-        id: &str,
+        id: &InfrastructureId,
         webhooks: &[Webhook],
         events: UnboundedReceiver<Event>,
     ) -> Result<(UnboundedReceiver<Event>, WebhookNotifier), OpenError> {
@@ -363,7 +363,7 @@ impl Occopus {
 
     /// Adds the files of credentials beside the description of an existing infrastructure to the candidates, as its build
     /// did. An infrastructure that cannot be read adds none.
-    pub async fn add_credential_paths_of(&self, id: &str) {
+    pub async fn add_credential_paths_of(&self, id: &InfrastructureId) {
         let Ok(reader) = self.reader().await else { return };
         // The caller that needs the infrastructure reports why it cannot be read.
         let Ok(Some(infrastructure)) = reader.desired(id).await else { return };

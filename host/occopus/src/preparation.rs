@@ -1,7 +1,7 @@
 //! Preparation of a deployment: the one order of steps for the command line, the service and programs. Comes after a
 //! description is compiled, and ends before anything is changed.
 
-use occopus_engine::{Engine, EngineError, NodeFailure, Preview};
+use occopus_engine::{Engine, EngineError, InfrastructureId, NodeFailure, Preview};
 use occopus_model::{Compiled, Diagnostics, Infrastructure};
 
 use crate::authentication::Authentication;
@@ -79,7 +79,7 @@ pub struct Preparation<'a> {
     occopus: &'a Occopus,
     purpose: Purpose,
     /// Engine and id of the infrastructure, if it may exist already.
-    existing: Option<(Engine, String)>,
+    existing: Option<(Engine, InfrastructureId)>,
     infrastructure: Infrastructure,
     warnings: Diagnostics,
     credential_warnings: Diagnostics,
@@ -112,8 +112,8 @@ impl<'a> Preparation<'a> {
 
     /// Renders nodes with the instances that this infrastructure of the engine has.
     #[must_use]
-    pub fn with_existing(mut self, engine: Engine, id: &str) -> Self {
-        self.existing = Some((engine, id.to_owned()));
+    pub fn with_existing(mut self, engine: Engine, id: &InfrastructureId) -> Self {
+        self.existing = Some((engine, id.clone()));
         self
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use occopus_engine::{Engine, EngineError, FailureReason, NodeFailure, Preview};
+use occopus_engine::{Engine, EngineError, FailureReason, InfrastructureId, NodeFailure, Preview};
 use occopus_model::Infrastructure;
 
 /// Renders one of the nodes that have type, variables and filter in common. Returns the previews, and the failures of nodes.
@@ -12,7 +12,7 @@ use occopus_model::Infrastructure;
 /// Returns the errors of [`Engine::rehearse`].
 pub(crate) async fn rehearse(
     engine: &Engine,
-    id: Option<&str>,
+    id: Option<&InfrastructureId>,
     infrastructure: &Infrastructure,
 ) -> Result<(Vec<Preview>, Vec<NodeFailure>), EngineError> {
     let mut seen = HashSet::new();

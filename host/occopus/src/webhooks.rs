@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use occopus_engine::ports::Reaction;
-use occopus_engine::{Engine, Event};
+use occopus_engine::{Engine, Event, InfrastructureId};
 use occopus_model::{Secret, SectionKind, Webhook};
 use occopus_runtime::{CredentialSource, Runtime, WebhookDelivery};
 use serde_json::json;
@@ -32,7 +32,7 @@ impl WebhookNotifier {
         engine: &Engine,
         runtime: &Arc<Runtime>,
         credentials: &dyn CredentialSource,
-        id: &str,
+        id: &InfrastructureId,
         webhooks: &[Webhook],
         mut events: UnboundedReceiver<Event>,
     ) -> (UnboundedReceiver<Event>, Self) {
@@ -60,7 +60,7 @@ impl WebhookNotifier {
             let sender = WebhookSender {
                 engine: engine.clone(),
                 runtime: runtime.clone(),
-                id: id.to_owned(),
+                id: id.clone(),
                 cursor_name: cursor_name(&label),
                 label,
                 url,
@@ -94,7 +94,7 @@ impl WebhookNotifier {
 struct WebhookSender {
     engine: Engine,
     runtime: Arc<Runtime>,
-    id: String,
+    id: InfrastructureId,
     /// Name of its cursor among the readers of the events.
     cursor_name: String,
     /// Name for log lines: not the URL if that is a secret.

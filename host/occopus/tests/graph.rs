@@ -42,7 +42,7 @@ fn node(name: &str, needs: &[&str], instances: Vec<InstanceStatus>) -> NodeStatu
 
 fn status(nodes: Vec<NodeStatus>) -> Status {
     Status {
-        id: "one".into(),
+        id: "one".parse().expect("an id"),
         name: "one & only".into(),
         state: InfrastructureState::Ready,
         message: None,

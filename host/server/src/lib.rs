@@ -15,6 +15,7 @@ mod openapi;
 mod operations;
 mod page;
 mod page_source;
+mod path_id;
 mod problem;
 mod scheduler;
 mod server;

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use indexmap::IndexMap;
 use occopus::graph::TooLarge;
 use occopus_api::{InfrastructureItem, Operation, PluginItem};
-use occopus_engine::{EngineError, Event};
+use occopus_engine::{EngineError, Event, InfrastructureId};
 use occopus_model::Implementation;
 
 use crate::access::{AccessError, Caller, TokenText};
@@ -51,7 +51,7 @@ impl PageSource for Service {
         Ok(listed)
     }
 
-    async fn status(&self, id: &str) -> Result<Option<InfrastructureView>, PageError> {
+    async fn status(&self, id: &InfrastructureId) -> Result<Option<InfrastructureView>, PageError> {
         let status = match self.status(id).await {
             Ok(status) => status,
             Err(error) if error.status().is_client_error() => return Ok(None),
@@ -63,11 +63,15 @@ impl PageSource for Service {
         Ok(Some(InfrastructureView { status, attached, tried }))
     }
 
-    async fn render_graph(&self, caller: &Caller, id: &str) -> Result<Result<String, TooLarge>, PageError> {
+    async fn render_graph(
+        &self,
+        caller: &Caller,
+        id: &InfrastructureId,
+    ) -> Result<Result<String, TooLarge>, PageError> {
         Ok(Self::render_graph(self, caller, id).await?)
     }
 
-    async fn events(&self, id: &str, before: Option<u64>, limit: usize) -> Result<Vec<Event>, PageError> {
+    async fn events(&self, id: &InfrastructureId, before: Option<u64>, limit: usize) -> Result<Vec<Event>, PageError> {
         let newest = self.engine.cursor(id, "page").await.map_err(ApiError::from)?;
         // Beyond the newest id, there is nothing to search.
         let before = before.unwrap_or(u64::MAX).min(newest.saturating_add(1));
@@ -86,14 +90,11 @@ impl PageSource for Service {
         }
     }
 
-    async fn operations(&self, id: &str) -> Result<Vec<Operation>, PageError> {
+    async fn operations(&self, id: &InfrastructureId) -> Result<Vec<Operation>, PageError> {
         Ok(self.ledger.operations(id).await.map_err(ApiError::from)?)
     }
 
-    async fn description(&self, id: &str, tried: bool) -> Result<Option<DescriptionView>, PageError> {
-        if !crate::state::is_id(id) {
-            return Ok(None);
-        }
+    async fn description(&self, id: &InfrastructureId, tried: bool) -> Result<Option<DescriptionView>, PageError> {
         let failed =
             self.ledger.failed_build(id).await.map_err(ApiError::from)?.filter(|failed| !failed.text.is_empty());
         let Some(current) = current_description(self, id).await? else {
@@ -106,7 +107,7 @@ impl PageSource for Service {
         let text = match posted {
             Some(text) => text,
             None => serde_yaml_ng::to_string(&occopus_model::document(&current)).map_err(|error| {
-                tracing::error!(%error, id, "description could not be encoded as YAML");
+                tracing::error!(%error, id = id.as_str(), "description could not be encoded as YAML");
                 PageError::new(StatusCode::INTERNAL_SERVER_ERROR, "The description could not be encoded as YAML.")
             })?,
         };

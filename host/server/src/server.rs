@@ -14,8 +14,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use jiff::Timestamp;
 use occopus::{Occopus, OpenError, ServiceSettings};
-use occopus_engine::EngineError;
 use occopus_engine::ports::{Store, StoreError};
+use occopus_engine::{EngineError, InfrastructureId};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 use tower_http::normalize_path::NormalizePathLayer;
@@ -209,7 +209,7 @@ impl FeedObserver for StoreObserver {
         self.metrics.count_event(event);
     }
 
-    fn request_stored(&self, id: &str) {
+    fn request_stored(&self, id: &InfrastructureId) {
         if let Some(supervisor) = self.supervisor.get() {
             supervisor.wake_engine(id);
         }

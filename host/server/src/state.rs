@@ -7,7 +7,7 @@ use occopus::graph::{TooLarge, svg_of_status};
 use occopus::{Occopus, ServiceSettings};
 use occopus_api::{Operation, OperationState};
 use occopus_engine::ports::Store;
-use occopus_engine::{Engine, EngineError, InfrastructureState, NodeStatus, Status};
+use occopus_engine::{Engine, EngineError, InfrastructureId, InfrastructureState, NodeStatus, Status};
 use occopus_model::Infrastructure;
 
 use crate::access::{Access, Caller, Scope, Slots};
@@ -15,6 +15,7 @@ use crate::audit::Audit;
 use crate::feed::{CachedAnswer, Feed};
 use crate::metrics::Metrics;
 use crate::operations::{Ledger, NextWork, Work};
+use crate::path_id::parse_path_id;
 use crate::problem::ApiError;
 use crate::scheduler::FairScheduler;
 use crate::supervise::Supervisor;
@@ -44,17 +45,13 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Checks that the caller has this scope on an infrastructure, and that the id is valid.
+    /// Checks that the caller has this scope on an infrastructure, and returns its id, which is that of a path.
     ///
     /// # Errors
     /// Fails if the caller may not, or the id is invalid.
-    pub(crate) fn authorize(&self, caller: &Caller, scope: Scope, id: &str) -> Result<(), ApiError> {
+    pub(crate) fn authorize(&self, caller: &Caller, scope: Scope, id: &str) -> Result<InfrastructureId, ApiError> {
         caller.authorize(scope, Some(id))?;
-        if is_id(id) {
-            return Ok(());
-        }
-        let error = EngineError::InvalidId { id: id.to_owned() };
-        Err(ApiError::from(error).with_legacy_status(300))
+        parse_path_id(id).map_err(|error| ApiError::from(EngineError::from(error)).with_legacy_status(300))
     }
 
     /// Returns the status of an infrastructure from its records. One whose build is only accepted exists, too, without
@@ -62,7 +59,7 @@ impl Service {
     ///
     /// # Errors
     /// Fails if the infrastructure is unknown, or the store can't be read.
-    pub(crate) async fn status(&self, id: &str) -> Result<Status, ApiError> {
+    pub(crate) async fn status(&self, id: &InfrastructureId) -> Result<Status, ApiError> {
         match self.engine.status(id, false).await {
             Err(EngineError::UnknownInfrastructure { .. }) => {}
             status => return Ok(status?),
@@ -73,7 +70,7 @@ impl Service {
         let Work::Build { infrastructure, .. } = *work else { return Err(unknown_infrastructure(id)) };
         // The build may have started in the meantime.
         match self.engine.status(id, false).await {
-            Err(EngineError::UnknownInfrastructure { .. }) => Ok(pending_status(&operation, *infrastructure)),
+            Err(EngineError::UnknownInfrastructure { .. }) => Ok(pending_status(id, &operation, *infrastructure)),
             status => Ok(status?),
         }
     }
@@ -84,7 +81,11 @@ impl Service {
     /// # Errors
     /// Fails if the infrastructure is unknown, the store can't be read, or drawing panics. The inner error is a graph
     /// that is too large to draw.
-    pub(crate) async fn render_graph(&self, caller: &Caller, id: &str) -> Result<Result<String, TooLarge>, ApiError> {
+    pub(crate) async fn render_graph(
+        &self,
+        caller: &Caller,
+        id: &InfrastructureId,
+    ) -> Result<Result<String, TooLarge>, ApiError> {
         let topic = if self.engine.exists(id).await? { Some(self.feed.topic(id)) } else { None };
         let cached = || topic.as_ref().map_or(Err(0), |topic| topic.cached_answer(GRAPH_ANSWER));
         let mut answer = cached();
@@ -117,7 +118,7 @@ impl Service {
     ///
     /// # Errors
     /// Fails if the infrastructure is unknown, or the store can't be read.
-    pub(crate) async fn ensure_exists(&self, id: &str) -> Result<(), ApiError> {
+    pub(crate) async fn ensure_exists(&self, id: &InfrastructureId) -> Result<(), ApiError> {
         if self.engine.exists(id).await? { Ok(()) } else { Err(unknown_infrastructure(id)) }
     }
 
@@ -147,20 +148,8 @@ impl Service {
     }
 }
 
-/// Returns true if the text may be the id of an infrastructure. `.` and `..`, which have another meaning in a path, may
-/// not.
-pub(crate) fn is_id(id: &str) -> bool {
-    !matches!(id, "." | "..") && has_id_syntax(id)
-}
-
-/// Returns true if the text has the length and the characters of an id.
-pub(crate) fn has_id_syntax(id: &str) -> bool {
-    (1..=64).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-}
-
 /// Returns the status of an infrastructure whose build is accepted and has not started.
-fn pending_status(operation: &Operation, infrastructure: Infrastructure) -> Status {
+fn pending_status(id: &InfrastructureId, operation: &Operation, infrastructure: Infrastructure) -> Status {
     let nodes = infrastructure.nodes.into_iter().map(|node| NodeStatus {
         name: node.name,
         node_type: node.node_type,
@@ -172,7 +161,7 @@ fn pending_status(operation: &Operation, infrastructure: Infrastructure) -> Stat
         failing: None,
     });
     Status {
-        id: operation.infraid.clone(),
+        id: id.clone(),
         name: infrastructure.name,
         state: InfrastructureState::Building,
         message: operation.message.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use occopus_engine::ports::SystemClock;
-use occopus_engine::testing::{infrastructure, node};
+use occopus_engine::testing::{id, infrastructure, node};
 use occopus_engine::{BuildRequest, Engine, Rollout, RunHandle, Settings};
 use occopus_model::{Infrastructure, InstanceLimits};
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ impl Sandboxed {
 
     pub(crate) fn build(&self, infrastructure: &Infrastructure) -> Duration {
         let request =
-            BuildRequest { id: Some("bench".into()), is_new_id: true, ..BuildRequest::new(infrastructure.clone()) };
+            BuildRequest { id: Some(id("bench")), is_new_id: true, ..BuildRequest::new(infrastructure.clone()) };
         let began = Instant::now();
         let status = self.tokio.block_on(self.engine.build(request, RunHandle::new().0)).expect("built");
         let took = began.elapsed();
@@ -77,7 +77,7 @@ impl Sandboxed {
 
     pub(crate) fn destroy(&self) -> Duration {
         let began = Instant::now();
-        let report = self.tokio.block_on(self.engine.destroy("bench", RunHandle::new().0)).expect("destroyed");
+        let report = self.tokio.block_on(self.engine.destroy(&id("bench"), RunHandle::new().0)).expect("destroyed");
         assert!(report.left.is_empty());
         began.elapsed()
     }
@@ -126,7 +126,8 @@ fn free(width: usize, build_limit: Duration, plan_limit: Duration) {
     line(&format!("{nodes} nodes that cost nothing: build"), built);
     ratio("  of its limit", built, build_limit, 1.0);
     let began = Instant::now();
-    let plan = sandboxed.engine.plan(Some("bench"), &graph, Rollout::default());
+    let bench = id("bench");
+    let plan = sandboxed.engine.plan(Some(&bench), &graph, Rollout::default());
     let plan = sandboxed.tokio.block_on(plan).expect("planned");
     let planned = began.elapsed();
     assert!(plan.is_unchanged());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use occopus_engine::ports::SystemClock;
-use occopus_engine::testing::Fakes;
+use occopus_engine::testing::{Fakes, id};
 use occopus_engine::{BuildRequest, Engine, MaintainOptions, RunHandle};
 use serde_json::json;
 
@@ -26,7 +26,8 @@ pub(crate) fn run() {
 
 fn pass(tokio: &tokio::runtime::Runtime, engine: &Engine, nodes: usize, limit: Option<f64>) {
     let (began, busy) = (Instant::now(), cpu());
-    let maintain = engine.maintain("bench", MaintainOptions::default(), RunHandle::new().0);
+    let bench = id("bench");
+    let maintain = engine.maintain(&bench, MaintainOptions::default(), RunHandle::new().0);
     assert!(tokio.block_on(maintain).expect("maintained").is_ready());
     let (took, busy) = (began.elapsed(), cpu() - busy);
     line("  one pass, from the store to the conclusion", took);
@@ -46,7 +47,7 @@ fn native(nodes: usize) {
         let engine = Engine::new(Arc::new(fakes.cloud.clone()), store, Arc::new(SystemClock));
         let resource = json!({"type": "fake", "endpoint": "fake://", "zone": "a"});
         let graph = layers(10, nodes / 10, resource, json!({"fake": {}}));
-        let request = BuildRequest { id: Some("bench".into()), is_new_id: true, ..BuildRequest::new(graph) };
+        let request = BuildRequest { id: Some(id("bench")), is_new_id: true, ..BuildRequest::new(graph) };
         engine.build(request, RunHandle::new().0).await.expect("built");
         (fakes, engine)
     });
@@ -82,7 +83,7 @@ fn idle(nodes: usize, time: Duration) {
     let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)), ..MaintainOptions::default() };
     sandboxed.tokio.block_on(async {
         let engine = sandboxed.engine.clone();
-        let keeping = tokio::spawn(async move { engine.maintain("bench", options, run).await });
+        let keeping = tokio::spawn(async move { engine.maintain(&id("bench"), options, run).await });
         // The first pass surveys everything at once.
         tokio::time::sleep(Duration::from_secs(11)).await;
         let busy = cpu();

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::existing::put;
 use super::infrastructure::{join_leftovers, set_state};
@@ -16,6 +15,7 @@ use crate::act::{DesiredState, EntryPoint, leftover};
 use crate::dispatch::{BringUp, BringUpOutcome, FailurePolicy, RunEnd, bring_up, tear_down};
 use crate::error::EngineError;
 use crate::event::EventKind;
+use crate::id::InfrastructureId;
 use crate::plan::{PlanOptions, Rollout, Targets, plan, superseded_by_ready};
 use crate::ports::Write;
 use crate::request::{BuildRequest, OnFailure, RunHandle, StopSignal};
@@ -26,8 +26,7 @@ use crate::status::{InfrastructureState, Leftover, Status};
 
 pub(super) async fn build(engine: &Engine, request: BuildRequest, run: RunHandle) -> Result<Status, EngineError> {
     let is_new_id = request.is_new_id || request.id.is_none();
-    let id = request.id.unwrap_or_else(|| Uuid::new_v4().to_string());
-    check::id(&id)?;
+    let id = request.id.unwrap_or_else(InfrastructureId::generate);
     check::infrastructure(&request.infrastructure, &*engine.plugins)?;
     check::instances(&request.infrastructure.nodes, &Targets::new(), engine.settings.instance_limits)?;
     let lease = engine.acquire_lease(&id, run.events).await?;
@@ -55,7 +54,7 @@ pub(super) struct Build<'a> {
 }
 
 impl Build<'_> {
-    #[tracing::instrument(name = "build", level = "debug", skip_all, fields(infrastructure = self.owned.id))]
+    #[tracing::instrument(name = "build", level = "debug", skip_all, fields(infrastructure = self.owned.id.as_str()))]
     async fn run(&self, on_failure: OnFailure) -> Result<(), EngineError> {
         let store = &*self.owned.engine.store;
         let now = PreviousRecord {

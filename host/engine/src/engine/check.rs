@@ -9,12 +9,6 @@ use occopus_model::{
 use crate::error::EngineError;
 use crate::plan::Targets;
 use crate::ports::Plugins;
-use crate::state::keys;
-
-/// Checks that an id can be part of a key.
-pub(super) fn id(id: &str) -> Result<(), EngineError> {
-    if keys::is_id(id) { Ok(()) } else { Err(EngineError::InvalidId { id: id.into() }) }
-}
 
 /// Checks that the graph can be deployed, and that there are plugins for all of it.
 pub(super) fn infrastructure(desired: &Infrastructure, plugins: &dyn Plugins) -> Result<(), EngineError> {

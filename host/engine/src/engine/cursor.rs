@@ -1,14 +1,14 @@
 //! Positions of readers of events, so that they can continue where they stopped, also in another process.
 
+use super::Engine;
 use super::existing::put;
-use super::{Engine, check};
 use crate::error::EngineError;
+use crate::id::InfrastructureId;
 use crate::ports::{Compare, Transaction};
 use crate::state::{CursorRecord, HeadRecord, encode, keys, load_record};
 
 /// Returns the id of a reader's last event. A new reader starts at the last event so far.
-pub(super) async fn load(engine: &Engine, id: &str, reader: &str) -> Result<u64, EngineError> {
-    check::id(id)?;
+pub(super) async fn load(engine: &Engine, id: &InfrastructureId, reader: &str) -> Result<u64, EngineError> {
     let cursor: Option<CursorRecord> = load_record(&*engine.store, &keys::cursor(id, reader)).await?;
     if let Some(cursor) = cursor {
         return Ok(cursor.event);
@@ -18,8 +18,7 @@ pub(super) async fn load(engine: &Engine, id: &str, reader: &str) -> Result<u64,
 }
 
 /// Stores the id of a reader's last event. Does nothing if the infrastructure is gone.
-pub(super) async fn save(engine: &Engine, id: &str, reader: &str, event: u64) -> Result<(), EngineError> {
-    check::id(id)?;
+pub(super) async fn save(engine: &Engine, id: &InfrastructureId, reader: &str, event: u64) -> Result<(), EngineError> {
     let key = keys::desired(id);
     let Some(desired) = engine.store.get(&key).await? else { return Ok(()) };
     let compares = vec![Compare::Modified(key, desired.modified)];

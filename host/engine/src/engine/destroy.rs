@@ -2,20 +2,24 @@
 
 use tokio_util::sync::CancellationToken;
 
+use super::Engine;
 use super::existing::load_existing;
 use super::infrastructure::{join_leftovers, set_state};
 use super::owned::OwnedInfrastructure;
 use super::removal::{RemovalReport, remove_all};
-use super::{Engine, check};
 use crate::act::leftover;
 use crate::dispatch::RunEnd;
 use crate::error::EngineError;
+use crate::id::InfrastructureId;
 use crate::request::{RunHandle, StopSignal};
 use crate::state::load_instances;
 use crate::status::{DestroyReport, InfrastructureState};
 
-pub(super) async fn destroy(engine: &Engine, id: &str, run: RunHandle) -> Result<DestroyReport, EngineError> {
-    check::id(id)?;
+pub(super) async fn destroy(
+    engine: &Engine,
+    id: &InfrastructureId,
+    run: RunHandle,
+) -> Result<DestroyReport, EngineError> {
     load_existing(engine, id).await?;
     let lease = engine.acquire_lease(id, run.events).await?;
     let outcome = destroy_owned(OwnedInfrastructure { engine, id, lease: &lease }, &run.stop).await;
@@ -23,7 +27,7 @@ pub(super) async fn destroy(engine: &Engine, id: &str, run: RunHandle) -> Result
     outcome
 }
 
-#[tracing::instrument(name = "destroy", level = "debug", skip_all, fields(infrastructure = owned.id))]
+#[tracing::instrument(name = "destroy", level = "debug", skip_all, fields(infrastructure = owned.id.as_str()))]
 async fn destroy_owned(owned: OwnedInfrastructure<'_>, stop: &StopSignal) -> Result<DestroyReport, EngineError> {
     let OwnedInfrastructure { engine, id, lease } = owned;
     // Read before anything is written: a record that can't be read ends the removal here.
@@ -46,5 +50,5 @@ async fn destroy_owned(owned: OwnedInfrastructure<'_>, stop: &StopSignal) -> Res
         let message = format!("not removed: {}", join_leftovers(&tear_down.left));
         set_state(owned, InfrastructureState::Destroying, Some(message), Vec::new()).await?;
     }
-    Ok(DestroyReport { id: id.into(), removed: tear_down.removed, left: tear_down.left, orphans, unconfirmed })
+    Ok(DestroyReport { id: id.clone(), removed: tear_down.removed, left: tear_down.left, orphans, unconfirmed })
 }

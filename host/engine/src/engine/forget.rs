@@ -2,17 +2,17 @@
 
 use tokio::sync::mpsc;
 
+use super::Engine;
 use super::existing::load_existing;
-use super::{Engine, check};
 use crate::act::leftover;
 use crate::error::EngineError;
 use crate::event::EventKind;
+use crate::id::InfrastructureId;
 use crate::state::{InstanceRecord, keys, load_record};
 use crate::status::Leftover;
 
 /// Removes the record of an instance, without a call to its cloud.
-pub(super) async fn forget(engine: &Engine, id: &str, instance: &str) -> Result<Leftover, EngineError> {
-    check::id(id)?;
+pub(super) async fn forget(engine: &Engine, id: &InfrastructureId, instance: &str) -> Result<Leftover, EngineError> {
     load_existing(engine, id).await?;
     let (events, _) = mpsc::unbounded_channel();
     let lease = engine.acquire_lease(id, events).await?;

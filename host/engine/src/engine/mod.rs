@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::act::{Limiters, MonotonicTime, RunContext, Services};
 use crate::error::{EngineError, NodeFailure};
 use crate::event::Event;
+use crate::id::InfrastructureId;
 use crate::lease::InfrastructureLease;
 use crate::plan::{Plan, PlanOptions, Rollout, Targets};
 use crate::ports::{Clock, Compare, Plugins, Store, StoreError};
@@ -72,18 +73,16 @@ impl Engine {
     /// Returns the plan of a build. Reads the store, calls no cloud, and needs no plugin.
     ///
     /// # Errors
-    /// Fails if the id or the description is not valid, if there would be too many instances, or if the store can't be
-    /// read.
+    /// Fails if the description is not valid, if there would be too many instances, or if the store can't be read.
     pub async fn plan(
         &self,
-        id: Option<&str>,
+        id: Option<&InfrastructureId>,
         desired: &Infrastructure,
         rollout: Rollout,
     ) -> Result<Plan, EngineError> {
         check::graph(&desired.nodes)?;
         let actual = match id {
             Some(id) => {
-                check::id(id)?;
                 let mut records = load_instances(&*self.store, id).await?;
                 // Instances that a pass would find dead are replaced.
                 let now = self.clock.now();
@@ -118,15 +117,13 @@ impl Engine {
     /// command.
     ///
     /// # Errors
-    /// Fails if the id is not valid or the store can't be read. A node that can't be rendered is an error of its own,
-    /// in the list.
+    /// Fails if the store can't be read. A node that can't be rendered is an error of its own, in the list.
     pub async fn preview(
         &self,
-        id: Option<&str>,
+        id: Option<&InfrastructureId>,
         desired: &Infrastructure,
         nodes: &[usize],
     ) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
-        id.map_or(Ok(()), check::id)?;
         preview::preview(&*self.plugins.offline(), &*self.store, &self.settings, id, desired, nodes, true).await
     }
 
@@ -137,11 +134,10 @@ impl Engine {
     /// As for [`Engine::preview`].
     pub async fn rehearse(
         &self,
-        id: Option<&str>,
+        id: Option<&InfrastructureId>,
         desired: &Infrastructure,
         nodes: &[usize],
     ) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
-        id.map_or(Ok(()), check::id)?;
         preview::preview(&*self.plugins.offline(), &*self.store, &self.settings, id, desired, nodes, false).await
     }
 
@@ -164,7 +160,12 @@ impl Engine {
     /// Returns [`EngineError::Owned`] if another process holds the lease, [`EngineError::LeaseLost`] if it takes over,
     /// and [`EngineError::Stopped`] after a second request to stop. Fails also if there is no such infrastructure, or
     /// if the store fails.
-    pub async fn maintain(&self, id: &str, options: MaintainOptions, run: RunHandle) -> Result<Status, EngineError> {
+    pub async fn maintain(
+        &self,
+        id: &InfrastructureId,
+        options: MaintainOptions,
+        run: RunHandle,
+    ) -> Result<Status, EngineError> {
         maintain::maintain(self, id, options, run).await
     }
 
@@ -175,7 +176,7 @@ impl Engine {
     /// # Errors
     /// Returns [`EngineError::Limits`] or [`EngineError::TooMany`] for a number that is not allowed. Fails also if the
     /// infrastructure is being destroyed, if it, the node or the instance does not exist, or if the store fails.
-    pub async fn scale(&self, id: &str, node: &str, scale: Scale) -> Result<u32, EngineError> {
+    pub async fn scale(&self, id: &InfrastructureId, node: &str, scale: Scale) -> Result<u32, EngineError> {
         scale::request(self, id, node, scale).await
     }
 
@@ -184,7 +185,7 @@ impl Engine {
     ///
     /// # Errors
     /// Fails if there is no such infrastructure, or if the store fails.
-    pub async fn suspend(&self, id: &str) -> Result<(), EngineError> {
+    pub async fn suspend(&self, id: &InfrastructureId) -> Result<(), EngineError> {
         owner_requests::set_suspended(self, id, true).await
     }
 
@@ -192,7 +193,7 @@ impl Engine {
     ///
     /// # Errors
     /// Fails if there is no such infrastructure, or if the store fails.
-    pub async fn resume(&self, id: &str) -> Result<(), EngineError> {
+    pub async fn resume(&self, id: &InfrastructureId) -> Result<(), EngineError> {
         owner_requests::set_suspended(self, id, false).await
     }
 
@@ -202,7 +203,7 @@ impl Engine {
     ///
     /// # Errors
     /// Fails if there is no such infrastructure, or if the store fails.
-    pub async fn release(&self, id: &str) -> Result<(), EngineError> {
+    pub async fn release(&self, id: &InfrastructureId) -> Result<(), EngineError> {
         owner_requests::request_release(self, id).await
     }
 
@@ -211,7 +212,7 @@ impl Engine {
     ///
     /// # Errors
     /// Fails if there is no such infrastructure, or if the store fails.
-    pub async fn detach(&self, id: &str) -> Result<bool, EngineError> {
+    pub async fn detach(&self, id: &InfrastructureId) -> Result<bool, EngineError> {
         owner_requests::request_detach(self, id).await
     }
 
@@ -221,7 +222,7 @@ impl Engine {
     /// Returns [`EngineError::Owned`] if another process holds the lease, [`EngineError::LeaseLost`] if it takes over,
     /// and [`EngineError::Stopped`] after a second request to stop. Fails also if there is no such infrastructure, or
     /// if the store fails.
-    pub async fn destroy(&self, id: &str, run: RunHandle) -> Result<DestroyReport, EngineError> {
+    pub async fn destroy(&self, id: &InfrastructureId, run: RunHandle) -> Result<DestroyReport, EngineError> {
         destroy::destroy(self, id, run).await
     }
 
@@ -231,7 +232,7 @@ impl Engine {
     /// # Errors
     /// Returns [`EngineError::UnknownInstance`] if there is no such instance and [`EngineError::Owned`] if another
     /// process holds the lease. Fails also if there is no such infrastructure, or if the store fails.
-    pub async fn forget(&self, id: &str, instance: &str) -> Result<Leftover, EngineError> {
+    pub async fn forget(&self, id: &InfrastructureId, instance: &str) -> Result<Leftover, EngineError> {
         forget::forget(self, id, instance).await
     }
 
@@ -242,7 +243,12 @@ impl Engine {
     /// Returns [`EngineError::Node`] if a cloud can't list its machines, [`EngineError::Owned`] if another process
     /// holds the lease, and [`EngineError::LeaseLost`] if it takes over. Fails also if the store fails. A machine that
     /// can't be removed is no error: it has a message.
-    pub async fn sweep(&self, id: &str, sections: &[Value], remove: bool) -> Result<Vec<Orphan>, EngineError> {
+    pub async fn sweep(
+        &self,
+        id: &InfrastructureId,
+        sections: &[Value],
+        remove: bool,
+    ) -> Result<Vec<Orphan>, EngineError> {
         orphans::sweep(self, id, sections, remove).await
     }
 
@@ -251,8 +257,7 @@ impl Engine {
     ///
     /// # Errors
     /// Fails if there is no such infrastructure, if the lease is lost during the survey, or if the store fails.
-    pub async fn status(&self, id: &str, refresh: bool) -> Result<Status, EngineError> {
-        check::id(id)?;
+    pub async fn status(&self, id: &InfrastructureId, refresh: bool) -> Result<Status, EngineError> {
         if refresh {
             match maintain::refresh(self, id).await {
                 Ok(()) | Err(EngineError::Owned { .. }) => {}
@@ -265,9 +270,8 @@ impl Engine {
     /// Returns the desired state; none if there is no such infrastructure.
     ///
     /// # Errors
-    /// Fails if the id is not valid, or if the store can't be read.
-    pub async fn desired(&self, id: &str) -> Result<Option<Infrastructure>, EngineError> {
-        check::id(id)?;
+    /// Fails if the store can't be read.
+    pub async fn desired(&self, id: &InfrastructureId) -> Result<Option<Infrastructure>, EngineError> {
         let record: Option<DesiredRecord> = load_record(&*self.store, &keys::desired(id)).await?;
         Ok(record.map(|record| record.infrastructure))
     }
@@ -275,9 +279,11 @@ impl Engine {
     /// Returns the desired state, with a condition that holds until it is written again.
     ///
     /// # Errors
-    /// Fails if the id is not valid, or if the store can't be read.
-    pub async fn desired_with_precondition(&self, id: &str) -> Result<(Option<Infrastructure>, Compare), EngineError> {
-        check::id(id)?;
+    /// Fails if the store can't be read.
+    pub async fn desired_with_precondition(
+        &self,
+        id: &InfrastructureId,
+    ) -> Result<(Option<Infrastructure>, Compare), EngineError> {
         let key = keys::desired(id);
         let entry = self.store.get(&key).await?;
         let record = entry.as_ref().map(|entry| decode::<DesiredRecord>(&key, &entry.value)).transpose()?;
@@ -288,9 +294,8 @@ impl Engine {
     /// Returns the owner, if a process holds the lease.
     ///
     /// # Errors
-    /// Fails if the id is not valid, or if the store can't be read.
-    pub async fn owner(&self, id: &str) -> Result<Option<Owner>, EngineError> {
-        check::id(id)?;
+    /// Fails if the store can't be read.
+    pub async fn owner(&self, id: &InfrastructureId) -> Result<Option<Owner>, EngineError> {
         let record: Option<OwnerRecord> = load_record(&*self.store, &keys::owner(id)).await?;
         Ok(record.map(|record| record.owner))
     }
@@ -298,9 +303,8 @@ impl Engine {
     /// Returns whether there is an infrastructure with this id.
     ///
     /// # Errors
-    /// Fails if the id is not valid, or if the store can't be read.
-    pub async fn exists(&self, id: &str) -> Result<bool, EngineError> {
-        check::id(id)?;
+    /// Fails if the store can't be read.
+    pub async fn exists(&self, id: &InfrastructureId) -> Result<bool, EngineError> {
         Ok(self.store.get(&keys::infrastructure(id)).await?.is_some())
     }
 
@@ -317,9 +321,8 @@ impl Engine {
     /// back are kept for a day.
     ///
     /// # Errors
-    /// Fails if the id is not valid, or if the store can't be read.
-    pub async fn events(&self, id: &str, number: u64, limit: usize) -> Result<Vec<Event>, EngineError> {
-        check::id(id)?;
+    /// Fails if the store can't be read.
+    pub async fn events(&self, id: &InfrastructureId, number: u64, limit: usize) -> Result<Vec<Event>, EngineError> {
         let events = stored_events::read(&*self.store, id, number, limit).await?;
         if events.is_empty() && !self.exists(id).await? {
             return retention::retained_events(self, id, number, limit).await;
@@ -330,9 +333,8 @@ impl Engine {
     /// Returns an error for each stored event that this version can't read.
     ///
     /// # Errors
-    /// Fails if the id is not valid, or if the store can't be read.
-    pub async fn unreadable_events(&self, id: &str) -> Result<Vec<RecordError>, EngineError> {
-        check::id(id)?;
+    /// Fails if the store can't be read.
+    pub async fn unreadable_events(&self, id: &InfrastructureId) -> Result<Vec<RecordError>, EngineError> {
         Ok(stored_events::unreadable(&*self.store, id).await?)
     }
 
@@ -359,16 +361,16 @@ impl Engine {
     /// so far.
     ///
     /// # Errors
-    /// Fails if the id is not valid, or if the store can't be read.
-    pub async fn cursor(&self, id: &str, reader: &str) -> Result<u64, EngineError> {
+    /// Fails if the store can't be read.
+    pub async fn cursor(&self, id: &InfrastructureId, reader: &str) -> Result<u64, EngineError> {
         cursor::load(self, id, reader).await
     }
 
     /// Stores the position of a reader. Does nothing if the infrastructure is gone.
     ///
     /// # Errors
-    /// Fails if the id is not valid, or if the store fails.
-    pub async fn set_cursor(&self, id: &str, reader: &str, event: u64) -> Result<(), EngineError> {
+    /// Fails if the store fails.
+    pub async fn set_cursor(&self, id: &InfrastructureId, reader: &str, event: u64) -> Result<(), EngineError> {
         cursor::save(self, id, reader, event).await
     }
 
@@ -398,19 +400,24 @@ impl Engine {
 
     async fn acquire_lease(
         &self,
-        id: &str,
+        id: &InfrastructureId,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<InfrastructureLease, EngineError> {
         InfrastructureLease::acquire(id, self.store.clone(), self.clock.clone(), &self.settings, events).await
     }
 
-    fn run_context(&self, id: &str, lease: &InfrastructureLease, cancel: CancellationToken) -> Arc<RunContext> {
+    fn run_context(
+        &self,
+        id: &InfrastructureId,
+        lease: &InfrastructureLease,
+        cancel: CancellationToken,
+    ) -> Arc<RunContext> {
         self.run_context_at(id, lease, cancel, Arc::new(MonotonicTime::new(self.clock.clone())))
     }
 
     fn run_context_at(
         &self,
-        id: &str,
+        id: &InfrastructureId,
         lease: &InfrastructureLease,
         cancel: CancellationToken,
         monotonic: Arc<MonotonicTime>,

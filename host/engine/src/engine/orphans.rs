@@ -8,10 +8,11 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::Engine;
 use super::owned::OwnedInfrastructure;
-use super::{Engine, check};
 use crate::act::list_labelled;
 use crate::error::{EngineError, FailureReason, NodeFailure};
+use crate::id::InfrastructureId;
 use crate::ports::{CallContext, CallScope, Phase, Reaction};
 use crate::state::load_instances;
 use crate::status::Orphan;
@@ -19,11 +20,10 @@ use crate::status::Orphan;
 /// Finds orphans in the clouds of these `resource` sections, and removes them if `remove`.
 pub(super) async fn sweep(
     engine: &Engine,
-    id: &str,
+    id: &InfrastructureId,
     sections: &[Value],
     remove: bool,
 ) -> Result<Vec<Orphan>, EngineError> {
-    check::id(id)?;
     // With the lease: an owner that creates machines now would have records of them only soon.
     let (events, _) = mpsc::unbounded_channel();
     let lease = engine.acquire_lease(id, events).await?;
@@ -54,7 +54,7 @@ async fn sweep_owned(
         };
         let Some(driver) = engine.plugins.driver(keyword) else { continue };
         let context = CallContext {
-            infrastructure_id: id.to_owned(),
+            infrastructure_id: id.to_string(),
             node: String::new(),
             timeout: engine.settings.mutation_timeout,
             cancel: CancellationToken::new(),
@@ -63,7 +63,7 @@ async fn sweep_owned(
         };
         let scope = CallScope { context, section: Arc::new(section.clone()) };
         let machines = list_labelled(&ctx, &driver, &scope, engine.settings.query_timeout).await.map_err(failed)?;
-        let ours = machines.into_iter().filter(|machine| machine.infrastructure_id == id);
+        let ours = machines.into_iter().filter(|machine| *id == *machine.infrastructure_id);
         for machine in ours.filter(|machine| machine.observed.phase != Phase::Gone) {
             let handle = machine.observed.handle.clone();
             let is_new = seen.insert((keyword.to_owned(), handle.data.clone()));

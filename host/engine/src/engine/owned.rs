@@ -8,6 +8,7 @@ use super::Engine;
 use crate::act::RunContext;
 use crate::error::EngineError;
 use crate::event::EventKind;
+use crate::id::InfrastructureId;
 use crate::lease::InfrastructureLease;
 use crate::ports::Write;
 
@@ -15,7 +16,7 @@ use crate::ports::Write;
 #[derive(Clone, Copy)]
 pub(super) struct OwnedInfrastructure<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) id: &'a str,
+    pub(super) id: &'a InfrastructureId,
     pub(super) lease: &'a InfrastructureLease,
 }
 

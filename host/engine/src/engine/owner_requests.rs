@@ -4,11 +4,12 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::Engine;
 use super::existing::{load_existing, put};
 use super::owned::OwnedInfrastructure;
-use super::{Engine, check};
 use crate::error::EngineError;
 use crate::event::EventKind;
+use crate::id::InfrastructureId;
 use crate::ports::{CommitOutcome, Compare, Revision, Transaction, Write};
 use crate::state::{decode, encode, keys};
 
@@ -22,13 +23,13 @@ struct ReleaseRecord {
 }
 
 /// Records that maintenance is suspended, or not any more. Both remove a request for the end of a hold.
-pub(super) async fn set_suspended(engine: &Engine, id: &str, suspended: bool) -> Result<(), EngineError> {
+pub(super) async fn set_suspended(engine: &Engine, id: &InfrastructureId, suspended: bool) -> Result<(), EngineError> {
     commit_request(engine, id, vec![set_marker(keys::suspended(id), suspended), set_marker(keys::release(id), false)])
         .await
 }
 
 /// Records a request for the end of a hold.
-pub(super) async fn request_release(engine: &Engine, id: &str) -> Result<(), EngineError> {
+pub(super) async fn request_release(engine: &Engine, id: &InfrastructureId) -> Result<(), EngineError> {
     let record = ReleaseRecord { time: engine.clock.now() };
     commit_request(engine, id, vec![put(keys::release(id), encode(record)?)]).await
 }
@@ -58,8 +59,7 @@ pub(super) async fn clear_release(owned: OwnedInfrastructure<'_>, revision: Revi
     Ok(())
 }
 
-async fn commit_request(engine: &Engine, id: &str, writes: Vec<Write>) -> Result<(), EngineError> {
-    check::id(id)?;
+async fn commit_request(engine: &Engine, id: &InfrastructureId, writes: Vec<Write>) -> Result<(), EngineError> {
     loop {
         load_existing(engine, id).await?;
         // The comparison below keeps anything from being written for an infrastructure that was destroyed a moment ago.
@@ -88,8 +88,7 @@ pub(super) async fn sync_suspended(owned: OwnedInfrastructure<'_>) -> Result<boo
 }
 
 /// Records a request that the owner ends maintenance; returns false if there is no owner.
-pub(super) async fn request_detach(engine: &Engine, id: &str) -> Result<bool, EngineError> {
-    check::id(id)?;
+pub(super) async fn request_detach(engine: &Engine, id: &InfrastructureId) -> Result<bool, EngineError> {
     load_existing(engine, id).await?;
     let Some(owner) = engine.store.get(&keys::owner(id)).await? else { return Ok(false) };
     // Valid for this owner only, not for a later one.
@@ -120,13 +119,13 @@ mod tests {
         let fakes = Fakes::new();
         fakes.build(&infrastructure(vec![node("web", 1, &[])])).await.expect("built");
         let engine = &fakes.engine;
-        let lease = engine.acquire_lease("test", RunHandle::new().0.events).await.expect("owned");
-        let owned = OwnedInfrastructure { engine, id: "test", lease: &lease };
+        let lease = engine.acquire_lease(&fakes.id, RunHandle::new().0.events).await.expect("owned");
+        let owned = OwnedInfrastructure { engine, id: &fakes.id, lease: &lease };
         let pending = async || pending_release(owned).await.expect("read");
         assert_eq!(pending().await, None);
-        request_release(engine, "test").await.expect("requested");
+        request_release(engine, &fakes.id).await.expect("requested");
         let first = pending().await.expect("a request");
-        request_release(engine, "test").await.expect("requested again");
+        request_release(engine, &fakes.id).await.expect("requested again");
         clear_release(owned, first).await.expect("nothing to remove");
         let second = pending().await.expect("the second one");
         assert_ne!(second, first);

@@ -16,6 +16,7 @@ use crate::act::{
     DesiredState, PeerFacts, RenderInput, instance_facts, is_plain, machine_name, render, render_checks, with_type,
 };
 use crate::error::{EngineError, FailureReason, NodeFailure, nearest_location};
+use crate::id::InfrastructureId;
 use crate::ports::{
     Address, CallContext, CallScope, CreateRequest, Detail, Fault, InstanceFacts, OfflinePlugins, Reaction, Store,
     Warning,
@@ -46,12 +47,12 @@ pub(super) async fn preview(
     plugins: &dyn OfflinePlugins,
     store: &dyn Store,
     settings: &Settings,
-    id: Option<&str>,
+    id: Option<&InfrastructureId>,
     desired: &Infrastructure,
     nodes: &[usize],
     keeps_content: bool,
 ) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
-    let infra_id = id.unwrap_or(PLACEHOLDER_INSTANCE_ID);
+    let infra_id = id.map_or(PLACEHOLDER_INSTANCE_ID, |id| id.as_str());
     let peers = PreviewPeers::new(infra_id, desired, existing_facts(store, id, desired).await?);
     let subject = PreviewSubject { infra_id, desired, peers: &peers, timeout: settings.query_timeout };
     let selected = nodes.iter().filter_map(|index| Some((*index, desired.nodes.get(*index)?)));
@@ -158,7 +159,7 @@ fn preview_warning(warning: Warning, implementation: &Implementation) -> Preview
 /// Returns the facts of existing instances that have an address, by node.
 async fn existing_facts(
     store: &dyn Store,
-    id: Option<&str>,
+    id: Option<&InfrastructureId>,
     desired: &Infrastructure,
 ) -> Result<HashMap<String, Vec<Arc<InstanceFacts>>>, EngineError> {
     let mut known: HashMap<_, Vec<_>> = HashMap::new();

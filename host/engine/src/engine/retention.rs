@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Engine, stored_events};
 use crate::error::EngineError;
 use crate::event::Event;
+use crate::id::InfrastructureId;
 use crate::ports::Write;
 use crate::state::{HeadRecord, Pages, RolledBackRecord, decode, encode, keys, load_record};
 
@@ -16,7 +17,7 @@ const RETENTION_TIME: Duration = Duration::from_secs(24 * 3600);
 const MAX_RETAINED_INFRASTRUCTURES: usize = 100;
 
 /// Returns the writes that keep the last events of an infrastructure, and that drop what has expired.
-pub(super) async fn retain(engine: &Engine, id: &str) -> Result<Vec<Write>, EngineError> {
+pub(super) async fn retain(engine: &Engine, id: &InfrastructureId) -> Result<Vec<Write>, EngineError> {
     let store = &*engine.store;
     let head: Option<HeadRecord> = load_record(store, &keys::head(id)).await?;
     let last = head.unwrap_or_default().event;
@@ -51,7 +52,7 @@ async fn expire_old(engine: &Engine) -> Result<Vec<Write>, EngineError> {
 /// Returns the kept events, after the one with the id `after`, of an infrastructure that was rolled back.
 pub(super) async fn retained_events(
     engine: &Engine,
-    id: &str,
+    id: &InfrastructureId,
     after: u64,
     limit: usize,
 ) -> Result<Vec<Event>, EngineError> {

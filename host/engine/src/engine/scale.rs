@@ -8,6 +8,7 @@ use super::owned::OwnedInfrastructure;
 use super::{Engine, check};
 use crate::error::EngineError;
 use crate::event::EventKind;
+use crate::id::InfrastructureId;
 use crate::plan::{Targets, count_alive, target_count};
 use crate::ports::{CommitOutcome, Compare, Store, Transaction, Write};
 use crate::request::Scale;
@@ -17,8 +18,12 @@ use crate::state::{
 use crate::status::InfrastructureState;
 
 /// Records a request, and returns the number of instances that the node is going to have.
-pub(super) async fn request(engine: &Engine, id: &str, node: &str, scale: Scale) -> Result<u32, EngineError> {
-    check::id(id)?;
+pub(super) async fn request(
+    engine: &Engine,
+    id: &InfrastructureId,
+    node: &str,
+    scale: Scale,
+) -> Result<u32, EngineError> {
     loop {
         let store = &*engine.store;
         if load_existing(engine, id).await?.state == InfrastructureState::Destroying {
@@ -98,7 +103,11 @@ pub(super) async fn apply_requests(
         let excess = check::instances(&infrastructure.nodes, &requested, engine.settings.instance_limits).err();
         match (change, excess) {
             (Some((from, to)), Some(excess)) if to > from => {
-                tracing::warn!(infrastructure = id, node = request.node, "not scaled from {from} to {to}: {excess}");
+                tracing::warn!(
+                    infrastructure = id.as_str(),
+                    node = request.node,
+                    "not scaled from {from} to {to}: {excess}"
+                );
             }
             (change, _) => {
                 targets = requested;
@@ -154,7 +163,7 @@ fn current_target(node: &Node, records: &[InstanceRecord], target: Option<&Targe
     target_count(node, target, count_alive(&of_node))
 }
 
-pub(super) async fn load_targets(store: &dyn Store, id: &str) -> Result<Targets, EngineError> {
+pub(super) async fn load_targets(store: &dyn Store, id: &InfrastructureId) -> Result<Targets, EngineError> {
     let prefix = keys::targets(id);
     let entries = Pages::collect(store, &prefix).await?;
     let target = |entry: &crate::ports::Entry| {
@@ -165,7 +174,7 @@ pub(super) async fn load_targets(store: &dyn Store, id: &str) -> Result<Targets,
 }
 
 /// Returns the recorded requests with their keys, oldest first.
-async fn load_requests(store: &dyn Store, id: &str) -> Result<Vec<(String, ScaleRecord)>, EngineError> {
+async fn load_requests(store: &dyn Store, id: &InfrastructureId) -> Result<Vec<(String, ScaleRecord)>, EngineError> {
     let entries = Pages::collect(store, &keys::requests(id)).await?;
     entries.into_iter().map(|entry| Ok((entry.key.clone(), decode(&entry.key, &entry.value)?))).collect()
 }
@@ -173,7 +182,7 @@ async fn load_requests(store: &dyn Store, id: &str) -> Result<Vec<(String, Scale
 /// Returns the targets as they will be once the recorded requests are applied; changes nothing.
 pub(super) async fn expected_targets(
     store: &dyn Store,
-    id: &str,
+    id: &InfrastructureId,
     infrastructure: &Infrastructure,
     records: &[InstanceRecord],
 ) -> Result<Targets, EngineError> {

@@ -2,11 +2,17 @@
 //! those after it.
 
 use crate::event::Event;
+use crate::id::InfrastructureId;
 use crate::ports::{Entry, Store, StoreError};
 use crate::state::{Pages, RecordError, decode, keys};
 
 /// Returns at most `limit` events after this one; fewer only if there are no more.
-pub(super) async fn read(store: &dyn Store, id: &str, number: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+pub(super) async fn read(
+    store: &dyn Store,
+    id: &InfrastructureId,
+    number: u64,
+    limit: usize,
+) -> Result<Vec<Event>, StoreError> {
     let (prefix, mut after, mut events) = (keys::events(id), keys::event(id, number), Vec::new());
     loop {
         let wanted = limit.saturating_sub(events.len());
@@ -25,7 +31,7 @@ pub(super) fn readable(entry: &Entry) -> Option<Event> {
 }
 
 /// Returns an error for each event that can't be read.
-pub(super) async fn unreadable(store: &dyn Store, id: &str) -> Result<Vec<RecordError>, StoreError> {
+pub(super) async fn unreadable(store: &dyn Store, id: &InfrastructureId) -> Result<Vec<RecordError>, StoreError> {
     let prefix = keys::events(id);
     let (mut pages, mut errors) = (Pages::new(store, &prefix), Vec::new());
     while let Some(page) = pages.next_page().await? {

@@ -10,6 +10,7 @@ use crate::act::elapsed;
 use crate::derived_state::{FailingNodes, StateInputs, derive_state};
 use crate::drift::drift_by_instance;
 use crate::error::EngineError;
+use crate::id::InfrastructureId;
 use crate::plan::{Targets, target_count};
 use crate::ports::{Entry, Store, Transaction, Write};
 use crate::state::{
@@ -21,7 +22,7 @@ use crate::status::{FailingNode, InfrastructureState, InstanceStatus, NodeStatus
 /// Computes the state at the end of a run from the records.
 pub(super) async fn current_state(
     store: &dyn Store,
-    id: &str,
+    id: &InfrastructureId,
     recorded: &InfrastructureRecord,
 ) -> Result<(InfrastructureState, Option<String>), EngineError> {
     let owner: Option<OwnerRecord> = load_record(store, &keys::owner(id)).await?;
@@ -30,7 +31,7 @@ pub(super) async fn current_state(
 
 async fn derive_from_records(
     store: &dyn Store,
-    id: &str,
+    id: &InfrastructureId,
     recorded: &InfrastructureRecord,
     is_owned: bool,
 ) -> Result<(InfrastructureState, Option<String>), EngineError> {
@@ -45,7 +46,7 @@ async fn derive_from_records(
 
 async fn expected_targets_of(
     store: &dyn Store,
-    id: &str,
+    id: &InfrastructureId,
     described: Option<&Infrastructure>,
     records: &[InstanceRecord],
 ) -> Result<Targets, EngineError> {
@@ -56,7 +57,7 @@ async fn expected_targets_of(
 }
 
 /// Returns the nodes that fail again and again.
-pub(super) async fn load_failing(store: &dyn Store, id: &str) -> Result<FailingNodes, EngineError> {
+pub(super) async fn load_failing(store: &dyn Store, id: &InfrastructureId) -> Result<FailingNodes, EngineError> {
     let prefix = keys::all_failing(id);
     let entries = Pages::collect(store, &prefix).await?;
     let failing = |entry: &Entry| {
@@ -67,7 +68,7 @@ pub(super) async fn load_failing(store: &dyn Store, id: &str) -> Result<FailingN
 }
 
 /// Returns the full status of an infrastructure.
-pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, EngineError> {
+pub(super) async fn status(store: &dyn Store, id: &InfrastructureId) -> Result<Status, EngineError> {
     let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
     let infrastructure: InfrastructureRecord =
         load_record(store, &keys::infrastructure(id)).await?.ok_or_else(unknown)?;
@@ -88,7 +89,7 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
     let (state, message) = derive_state(&inputs, records.iter());
     let nodes = node_statuses(described, &targets, failing, records);
     Ok(Status {
-        id: id.into(),
+        id: id.clone(),
         name: infrastructure.name,
         state,
         message,
@@ -179,7 +180,7 @@ fn instance_status(record: InstanceRecord) -> InstanceStatus {
 
 /// Returns whether the summary record of an infrastructure may be out of date: something was written after it, or there
 /// is a request to scale.
-async fn is_out_of_date(store: &dyn Store, id: &str, summary: &Entry) -> Result<bool, EngineError> {
+async fn is_out_of_date(store: &dyn Store, id: &InfrastructureId, summary: &Entry) -> Result<bool, EngineError> {
     let head = store.get(&keys::head(id)).await?.map(|head| head.modified);
     if head != Some(summary.modified) {
         return Ok(true);
@@ -192,8 +193,8 @@ async fn is_out_of_date(store: &dyn Store, id: &str, summary: &Entry) -> Result<
 pub(super) async fn list(store: &dyn Store) -> Result<Vec<Summary>, EngineError> {
     let mut summaries = Vec::new();
     for entry in Pages::collect(store, keys::INFRASTRUCTURES).await? {
+        let Some((id, _)) = keys::parse(&entry.key) else { continue };
         let record: InfrastructureRecord = decode(&entry.key, &entry.value)?;
-        let id = entry.key.strip_prefix(keys::INFRASTRUCTURES).unwrap_or_default().to_owned();
         let owner: Option<OwnerRecord> = load_record(store, &keys::owner(&id)).await?;
         let suspended = store.get(&keys::suspended(&id)).await?.is_some();
         let state = match is_out_of_date(store, &id, &entry).await? {

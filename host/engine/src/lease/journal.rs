@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::ownership::Ownership;
 use crate::error::EngineError;
 use crate::event::{Event, EventKind};
+use crate::id::InfrastructureId;
 use crate::ports::{Clock, CommitOutcome, Compare, Revision, Store, StoreError, Transaction, Write};
 use crate::settings::Settings;
 use crate::state::{HeadRecord, InstanceRecord, decode, encode, keys};
@@ -68,7 +69,7 @@ struct WriteRequest {
 
 /// The writer of the state of one infrastructure, in order. It emits events once they are durable.
 pub(crate) struct Journal {
-    id: String,
+    id: InfrastructureId,
     requests: mpsc::UnboundedSender<WriteRequest>,
     events: mpsc::UnboundedSender<Event>,
     clock: Arc<dyn Clock>,
@@ -77,7 +78,7 @@ pub(crate) struct Journal {
 
 impl Journal {
     pub(super) async fn open(
-        id: &str,
+        id: &InfrastructureId,
         owner: Arc<Ownership>,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -93,7 +94,7 @@ impl Journal {
         owner.set_head_revision(head_revision);
         let (requests, receiver) = mpsc::unbounded_channel();
         let writer = Writer {
-            id: id.into(),
+            id: id.clone(),
             owner,
             head,
             head_revision,
@@ -104,7 +105,7 @@ impl Journal {
             lease_lost,
         };
         let writer = AbortOnDropHandle::new(tokio::spawn(writer.run(receiver)));
-        Ok(Self { id: id.into(), requests, events, clock, _writer: writer })
+        Ok(Self { id: id.clone(), requests, events, clock, _writer: writer })
     }
 
     /// Writes changes and events in one transaction; returns once they are durable.
@@ -148,14 +149,14 @@ impl Journal {
 
     /// Emits an event that is not stored.
     pub(crate) fn emit(&self, kind: EventKind) {
-        let event = Event { id: None, time: self.clock.now(), infra_id: self.id.clone(), kind };
+        let event = Event { id: None, time: self.clock.now(), infra_id: self.id.to_string(), kind };
         // The subscriber may have gone.
         let _ = self.events.send(event);
     }
 }
 
 struct Writer {
-    id: String,
+    id: InfrastructureId,
     owner: Arc<Ownership>,
     head: HeadRecord,
     head_revision: Revision,
@@ -191,11 +192,11 @@ impl Writer {
             writes.append(&mut request.writes);
             for kind in request.events.drain(..) {
                 if is_last {
-                    events.push(Event { id: None, time, infra_id: self.id.clone(), kind });
+                    events.push(Event { id: None, time, infra_id: self.id.to_string(), kind });
                     continue;
                 }
                 head.event += 1;
-                let event = Event { id: Some(head.event), time, infra_id: self.id.clone(), kind };
+                let event = Event { id: Some(head.event), time, infra_id: self.id.to_string(), kind };
                 let key = keys::event(&self.id, head.event);
                 writes.push(Write::Put { key, value: encode(&event)?, lease: None });
                 events.push(event);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
 
 use crate::error::{EngineError, FailureReason};
+use crate::id::InfrastructureId;
 use crate::ports::{LabelledMachine, Store};
 use crate::state::load_instances;
 
@@ -15,7 +16,7 @@ pub(crate) type ComparisonCell = Arc<OnceCell<Option<FailureReason>>>;
 
 /// The instances of an infrastructure that are known to the store or to this run. Shared by all tasks of one run.
 pub(crate) struct KnownInstances {
-    id: String,
+    id: InfrastructureId,
     store: Arc<dyn Store>,
     /// Set if machines may carry the ownership label; not so for an id that was generated for this run.
     is_needed: AtomicBool,
@@ -27,9 +28,9 @@ pub(crate) struct KnownInstances {
 
 impl KnownInstances {
     /// Creates the known instances of an infrastructure that may have machines without records.
-    pub(super) fn new(id: &str, store: Arc<dyn Store>) -> Self {
+    pub(super) fn new(id: &InfrastructureId, store: Arc<dyn Store>) -> Self {
         Self {
-            id: id.into(),
+            id: id.clone(),
             store,
             is_needed: AtomicBool::new(true),
             comparisons: Mutex::default(),

@@ -17,6 +17,7 @@ use ownership::Ownership;
 
 use crate::error::EngineError;
 use crate::event::Event;
+use crate::id::InfrastructureId;
 use crate::ports::{Clock, Revision, Store};
 use crate::settings::Settings;
 
@@ -35,7 +36,7 @@ pub(crate) struct InfrastructureLease {
 impl InfrastructureLease {
     /// Acquires the lease and keeps it alive. Fails with [`EngineError::Owned`] if another process holds it.
     pub(crate) async fn acquire(
-        id: &str,
+        id: &InfrastructureId,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         settings: &Settings,

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::error::EngineError;
+use crate::id::InfrastructureId;
 use crate::ports::{Clock, CommitOutcome, Compare, LeaseId, Revision, Store, StoreError, Transaction, Write};
 use crate::settings::Settings;
 use crate::state::{OwnerRecord, decode, encode, keys};
@@ -22,7 +23,7 @@ const RECLAIM_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// The record of this process under the owner's key, for as long as the lease lasts.
 pub(super) struct Ownership {
-    id: String,
+    id: InfrastructureId,
     record: OwnerRecord,
     ttl: Duration,
     store: Arc<dyn Store>,
@@ -38,7 +39,7 @@ pub(super) struct Ownership {
 impl Ownership {
     /// Acquires the lease. Fails with [`EngineError::Owned`] if another process holds it.
     pub(super) async fn acquire(
-        id: &str,
+        id: &InfrastructureId,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         settings: &Settings,
@@ -48,7 +49,7 @@ impl Ownership {
         let lease = store.grant_lease(settings.lease_ttl).await?;
         match claim_ownership(id, lease, &record, &*store, settings).await {
             Ok(revision) => Ok(Self {
-                id: id.into(),
+                id: id.clone(),
                 record,
                 ttl: settings.lease_ttl,
                 store,
@@ -105,7 +106,7 @@ impl Ownership {
             let writes = vec![Write::Put { key: key.clone(), value: encode(&self.record)?, lease: Some(new) }];
             let committed = self.store.commit(Transaction { compares, writes }).await;
             if let Ok(CommitOutcome::Committed(revision)) = committed {
-                tracing::info!(infrastructure = self.id, "the lease expired and was reclaimed");
+                tracing::info!(infrastructure = self.id.as_str(), "the lease expired and was reclaimed");
                 *lease = new;
                 self.fencing_token.store(revision, Ordering::Release);
                 return Ok(true);
@@ -153,7 +154,7 @@ impl Ownership {
 }
 
 async fn claim_ownership(
-    id: &str,
+    id: &InfrastructureId,
     lease: LeaseId,
     record: &OwnerRecord,
     store: &dyn Store,

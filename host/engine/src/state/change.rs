@@ -8,6 +8,7 @@ use futures::{Stream, StreamExt as _, future};
 use super::keys::{self, KeyPart};
 use super::{Position, RecordError, decode, watch_after};
 use crate::event::Event;
+use crate::id::InfrastructureId;
 use crate::ports::{Change, Entry, Store, StoreError};
 
 /// A stream of changes, in the order in which they were made.
@@ -17,7 +18,7 @@ pub type InfrastructureChanges = Pin<Box<dyn Stream<Item = Result<Infrastructure
 #[derive(Debug, Clone, PartialEq)]
 pub struct InfrastructureChange {
     /// Id of the infrastructure.
-    pub id: String,
+    pub id: InfrastructureId,
     /// Position from which a reader of this change resumes.
     pub position: Position,
     /// Kind of the change, with its data.
@@ -92,6 +93,6 @@ impl InfrastructureChange {
             // Events are removed together with their infrastructure.
             (KeyPart::Event, None) | (KeyPart::Other, _) => ChangeKind::Other,
         };
-        Some(Self { id: id.to_owned(), position, kind })
+        Some(Self { id, position, kind })
     }
 }

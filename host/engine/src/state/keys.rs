@@ -1,5 +1,7 @@
 //! Keys of the engine's entries in the store: the only place that writes or parses them.
 
+use crate::id::InfrastructureId;
+
 /// Prefix of everything of infrastructures but their summaries.
 const INFRA: &str = "infra/";
 /// Prefix of all keys of infrastructures: what [`INFRA`] and [`INFRASTRUCTURES`] have in common, so that one watch follows
@@ -31,9 +33,9 @@ pub(crate) enum KeyPart<'a> {
 }
 
 /// Returns the id of the infrastructure that a key belongs to, and the part of its state; `None` for another key.
-pub(crate) fn parse(key: &str) -> Option<(&str, KeyPart<'_>)> {
+pub(crate) fn parse(key: &str) -> Option<(InfrastructureId, KeyPart<'_>)> {
     if let Some(id) = key.strip_prefix(INFRASTRUCTURES) {
-        return Some((id, KeyPart::Summary));
+        return Some((id.parse().ok()?, KeyPart::Summary));
     }
     let (id, rest) = key.strip_prefix(INFRA)?.split_once('/')?;
     let part = match rest {
@@ -43,26 +45,26 @@ pub(crate) fn parse(key: &str) -> Option<(&str, KeyPart<'_>)> {
         _ if rest.starts_with(REQUEST) => KeyPart::Request,
         _ => rest.strip_prefix(INSTANCE).map_or(KeyPart::Other, KeyPart::Instance),
     };
-    Some((id, part))
+    Some((id.parse().ok()?, part))
 }
 
 /// Returns the key of an infrastructure's summary record.
-pub(crate) fn infrastructure(id: &str) -> String {
+pub(crate) fn infrastructure(id: &InfrastructureId) -> String {
     format!("{INFRASTRUCTURES}{id}")
 }
 
 /// Returns the prefix of everything else of an infrastructure.
-pub(crate) fn all(id: &str) -> String {
+pub(crate) fn all(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/")
 }
 
 /// Returns the key of the desired state.
-pub(crate) fn desired(id: &str) -> String {
+pub(crate) fn desired(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/desired")
 }
 
 /// Returns the key of the state before a change that has not succeeded yet.
-pub(crate) fn previous(id: &str) -> String {
+pub(crate) fn previous(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/previous")
 }
 
@@ -70,94 +72,94 @@ pub(crate) fn previous(id: &str) -> String {
 pub(crate) const ROLLED_BACK: &str = "gone/";
 
 /// Returns the key of the last events of an infrastructure that was rolled back.
-pub(crate) fn rolled_back(id: &str) -> String {
+pub(crate) fn rolled_back(id: &InfrastructureId) -> String {
     format!("{ROLLED_BACK}{id}")
 }
 
 /// Returns the key of the owner, which is bound to a lease. Every write of the owner compares its revision, the fencing
 /// token.
-pub(crate) fn owner(id: &str) -> String {
+pub(crate) fn owner(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/{OWNER}")
 }
 
 /// Returns the key of the number of the last event, which every transaction rewrites.
-pub(crate) fn head(id: &str) -> String {
+pub(crate) fn head(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/head")
 }
 
 /// Returns the prefix of the instances.
-pub(crate) fn instances(id: &str) -> String {
+pub(crate) fn instances(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/{INSTANCE}")
 }
 
 /// Returns the key of an instance.
-pub(crate) fn instance(id: &str, instance: &str) -> String {
+pub(crate) fn instance(id: &InfrastructureId, instance: &str) -> String {
     format!("{}{instance}", instances(id))
 }
 
 /// Returns the key of the target of a node that was scaled.
-pub(crate) fn target(id: &str, node: &str) -> String {
+pub(crate) fn target(id: &InfrastructureId, node: &str) -> String {
     format!("{}{node}", targets(id))
 }
 
 /// Returns the prefix of the targets.
-pub(crate) fn targets(id: &str) -> String {
+pub(crate) fn targets(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/target/")
 }
 
 /// Returns the key of a request to scale that the owner has not applied yet.
-pub(crate) fn request(id: &str, request: &str) -> String {
+pub(crate) fn request(id: &InfrastructureId, request: &str) -> String {
     format!("{}{request}", requests(id))
 }
 
 /// Returns the prefix of the requests.
-pub(crate) fn requests(id: &str) -> String {
+pub(crate) fn requests(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/{REQUEST}")
 }
 
 /// Returns the key of the failures of a node, present while it fails again and again.
-pub(crate) fn failing(id: &str, node: &str) -> String {
+pub(crate) fn failing(id: &InfrastructureId, node: &str) -> String {
     format!("{}{node}", all_failing(id))
 }
 
 /// Returns the prefix of the failures of all nodes.
-pub(crate) fn all_failing(id: &str) -> String {
+pub(crate) fn all_failing(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/failing/")
 }
 
 /// Returns the key of the marker that is present while maintenance is suspended.
-pub(crate) fn suspended(id: &str) -> String {
+pub(crate) fn suspended(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/{SUSPENDED}")
 }
 
 /// Returns the key of the marker that is present while the last reported event of the two is the suspension.
-pub(crate) fn reported_suspended(id: &str) -> String {
+pub(crate) fn reported_suspended(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/told/suspended")
 }
 
 /// Returns the key of the request for the end of a hold: present until all instances that looked dead are replaced, or
 /// until the request is too old.
-pub(crate) fn release(id: &str) -> String {
+pub(crate) fn release(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/release")
 }
 
 /// Returns the key of the position of a reader of the events.
-pub(crate) fn cursor(id: &str, reader: &str) -> String {
+pub(crate) fn cursor(id: &InfrastructureId, reader: &str) -> String {
     format!("{INFRA}{id}/cursor/{reader}")
 }
 
 /// Returns the key of the request to end maintenance; its value is the fencing token of the owner that is meant.
-pub(crate) fn detach(id: &str) -> String {
+pub(crate) fn detach(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/detach")
 }
 
 /// Returns the prefix of the events.
-pub(crate) fn events(id: &str) -> String {
+pub(crate) fn events(id: &InfrastructureId) -> String {
     format!("{INFRA}{id}/{EVENT}")
 }
 
 /// Returns the key of an event. Leading zeros make the order of the keys that of the numbers.
-pub(crate) fn event(id: &str, number: u64) -> String {
+pub(crate) fn event(id: &InfrastructureId, number: u64) -> String {
     format!("{}{number:020}", events(id))
 }
 
@@ -166,19 +168,13 @@ pub(crate) fn definition(node_type: &str) -> String {
     format!("{DEFINITIONS}{node_type}")
 }
 
-/// Returns whether an infrastructure may have this id, which becomes part of keys.
-pub(crate) fn is_id(id: &str) -> bool {
-    (1..=64).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_key_is_parsed_as_it_is_written() {
-        let id = "a.b-c";
+        let id: &InfrastructureId = &"a.b-c".parse().unwrap();
         for (key, part) in [
             (infrastructure(id), KeyPart::Summary),
             (instance(id, "i"), KeyPart::Instance("i")),
@@ -196,10 +192,17 @@ mod tests {
             (cursor(id, "suspended"), KeyPart::Other),
             (detach(id), KeyPart::Other),
         ] {
-            assert_eq!(parse(&key), Some((id, part)), "{key}");
+            assert_eq!(parse(&key), Some((id.clone(), part)), "{key}");
             assert!(key.starts_with(WATCHED), "{key} is not watched");
         }
-        for other in [definition("t"), rolled_back(id), "infra".into(), "infra/x".into(), "service/x/owner".into()] {
+        for other in [
+            definition("t"),
+            rolled_back(id),
+            "infra".into(),
+            "infra/x".into(),
+            "infra/a b/head".into(),
+            "service/x/owner".into(),
+        ] {
             assert_eq!(parse(&other), None, "{other}");
         }
     }

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::{InstanceRecord, Pages, decode, keys};
 use crate::error::EngineError;
+use crate::id::InfrastructureId;
 use crate::ports::Store;
 
 /// Returns the record under a key.
@@ -15,7 +16,10 @@ pub(crate) async fn load_record<T: DeserializeOwned>(store: &dyn Store, key: &st
 }
 
 /// Returns all instances of an infrastructure, oldest first: their ids are in the order of time.
-pub(crate) async fn load_instances(store: &dyn Store, id: &str) -> Result<Vec<InstanceRecord>, EngineError> {
+pub(crate) async fn load_instances(
+    store: &dyn Store,
+    id: &InfrastructureId,
+) -> Result<Vec<InstanceRecord>, EngineError> {
     let entries = Pages::collect(store, &keys::instances(id)).await?;
     entries.iter().map(|entry| Ok(decode(&entry.key, &entry.value)?)).collect()
 }

@@ -12,6 +12,7 @@ use super::{FakeCloud, MemoryStore, VirtualClock};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
+use crate::id::InfrastructureId;
 use crate::plan::Rollout;
 use crate::request::{BuildRequest, MaintainOptions, OnFailure, RunHandle, StopSignal};
 use crate::settings::Settings;
@@ -28,6 +29,8 @@ pub struct Fakes {
     pub clock: VirtualClock,
     /// The engine over them.
     pub engine: Engine,
+    /// Id of the infrastructure that the methods build and destroy: `test`.
+    pub id: InfrastructureId,
 }
 
 impl Fakes {
@@ -36,14 +39,14 @@ impl Fakes {
         let clock = VirtualClock::new();
         let (cloud, store) = (FakeCloud::new(), MemoryStore::new(Arc::new(clock.clone())));
         let engine = Engine::new(Arc::new(cloud.clone()), Arc::new(store.clone()), Arc::new(clock.clone()));
-        Self { cloud, store, clock, engine }
+        Self { cloud, store, clock, engine, id: id("test") }
     }
 
     /// Returns an engine with an empty store of its own, on the same cloud.
     pub fn with_empty_store(&self) -> Self {
-        let Self { store, clock, .. } = Self::new();
+        let Self { store, clock, id, .. } = Self::new();
         let engine = Engine::new(Arc::new(self.cloud.clone()), Arc::new(store.clone()), Arc::new(clock.clone()));
-        Self { cloud: self.cloud.clone(), store, clock, engine }
+        Self { cloud: self.cloud.clone(), store, clock, engine, id }
     }
 
     /// Returns the same cloud and store, with an engine of other settings.
@@ -70,7 +73,7 @@ impl Fakes {
         run: RunHandle,
     ) -> Result<Status, EngineError> {
         let request = BuildRequest {
-            id: Some("test".into()),
+            id: Some(self.id.clone()),
             infrastructure: infrastructure.clone(),
             on_failure,
             rollout: Rollout::default(),
@@ -84,7 +87,7 @@ impl Fakes {
     /// # Errors
     /// As for [`Engine::destroy`].
     pub async fn destroy(&self) -> Result<DestroyReport, EngineError> {
-        self.engine.destroy("test", RunHandle::new().0).await
+        self.engine.destroy(&self.id, RunHandle::new().0).await
     }
 
     /// Runs one pass over the infrastructure `test`.
@@ -92,7 +95,7 @@ impl Fakes {
     /// # Errors
     /// As for [`Engine::maintain`].
     pub async fn maintain(&self) -> Result<Status, EngineError> {
-        self.engine.maintain("test", MaintainOptions::default(), RunHandle::new().0).await
+        self.engine.maintain(&self.id, MaintainOptions::default(), RunHandle::new().0).await
     }
 
     /// Spawns a build under the id `test`, with rollback.
@@ -123,9 +126,9 @@ impl Fakes {
 
     /// Spawns maintenance of the infrastructure `test`, with this time from pass to pass, until stopped.
     pub fn spawn_maintain_every(&self, interval: Duration, run: RunHandle) -> JoinHandle<Result<Status, EngineError>> {
-        let engine = self.engine.clone();
+        let (engine, id) = (self.engine.clone(), self.id.clone());
         let options = MaintainOptions { cyclic: Some(interval), ..MaintainOptions::default() };
-        tokio::spawn(async move { engine.maintain("test", options, run).await })
+        tokio::spawn(async move { engine.maintain(&id, options, run).await })
     }
 
     /// Returns the stored events of the infrastructure `test`.
@@ -133,7 +136,7 @@ impl Fakes {
     /// # Errors
     /// As for [`Engine::events`].
     pub async fn events(&self) -> Result<Vec<Event>, EngineError> {
-        self.engine.events("test", 0, 100_000).await
+        self.engine.events(&self.id, 0, 100_000).await
     }
 }
 
@@ -141,6 +144,14 @@ impl Default for Fakes {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Returns the id with this text.
+///
+/// # Panics
+/// Panics if the text is not a valid id.
+pub fn id(text: &str) -> InfrastructureId {
+    text.parse().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Returns a node of type `small`, with this number of instances and these dependencies.

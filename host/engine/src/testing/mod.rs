@@ -10,5 +10,5 @@ mod store;
 pub use clock::VirtualClock;
 pub use cloud::{FakeCloud, Machine, SECRET, Script};
 pub use death::die_at_every_transaction;
-pub use fake::{Fakes, infrastructure, node};
+pub use fake::{Fakes, id, infrastructure, node};
 pub use store::{Crash, MemoryStore};

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use occopus_api::{Accepted, LegacyAck, ScaleDownReply, ScaleReply, SuspensionReply};
-use occopus_engine::{EngineError, InfrastructureState, Scale};
+use occopus_engine::{EngineError, InfrastructureId, InfrastructureState, Scale};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -15,10 +15,11 @@ use crate::operations::Work;
 use crate::problem::ApiError;
 use crate::state::{Service, destroying_error};
 
-/// Fails unless the caller has the scope `operate` on the infrastructure, and the infrastructure exists.
-async fn authorize_existing(service: &Service, caller: &Caller, id: &str) -> Result<(), ApiError> {
-    service.authorize(caller, Scope::Operate, id)?;
-    service.ensure_exists(id).await
+/// Fails unless the caller has the scope `operate` on the infrastructure, and the infrastructure exists. Returns its id.
+async fn authorize_existing(service: &Service, caller: &Caller, id: &str) -> Result<InfrastructureId, ApiError> {
+    let id = service.authorize(caller, Scope::Operate, id)?;
+    service.ensure_exists(&id).await?;
+    Ok(id)
 }
 
 /// Maintains an infrastructure from now on.
@@ -35,7 +36,7 @@ pub(crate) async fn attach(
     caller: Caller,
     PathParams(id): PathParams<String>,
 ) -> Result<Json<LegacyAck>, ApiError> {
-    service.authorize(&caller, Scope::Operate, &id)?;
+    let id = service.authorize(&caller, Scope::Operate, &id)?;
     // A build that is pending counts: its client knows the id already.
     let is_pending = service.ledger.pending_operation(&id).await?.is_some();
     if !is_pending && service.engine.status(&id, false).await?.state == InfrastructureState::Destroying {
@@ -46,7 +47,7 @@ pub(crate) async fn attach(
     }
     service.feed.invalidate(&id);
     service.supervisor.wake(&id);
-    Ok(Json(LegacyAck { infraid: id }))
+    Ok(Json(LegacyAck { infraid: id.into() }))
 }
 
 /// Stops maintaining an infrastructure, which runs on.
@@ -63,7 +64,7 @@ pub(crate) async fn detach(
     caller: Caller,
     PathParams(id): PathParams<String>,
 ) -> Result<Json<LegacyAck>, ApiError> {
-    authorize_existing(&service, &caller, &id).await?;
+    let id = authorize_existing(&service, &caller, &id).await?;
     let was_ours = service.ledger.is_attached(&id).await?;
     service.ledger.detach(&id).await?;
     service.feed.invalidate(&id);
@@ -72,12 +73,12 @@ pub(crate) async fn detach(
         // Another process may maintain it.
         service.engine.detach(&id).await?;
     }
-    Ok(Json(LegacyAck { infraid: id }))
+    Ok(Json(LegacyAck { infraid: id.into() }))
 }
 
 /// Stores a request to scale. The next pass acts on it, at once if a service maintains the infrastructure.
 async fn scale(service: &Service, caller: &Caller, id: &str, node: &str, change: Scale) -> Result<(), ApiError> {
-    authorize_existing(service, caller, id).await?;
+    let id = &authorize_existing(service, caller, id).await?;
     service.engine.scale(id, node, change).await.map_err(|error| match error {
         // The Python service accepts any request, and applies the limits later.
         EngineError::Limits { .. } => {
@@ -204,9 +205,9 @@ pub(crate) async fn suspend(
     caller: Caller,
     PathParams(infraid): PathParams<String>,
 ) -> Result<Json<SuspensionReply>, ApiError> {
-    authorize_existing(&service, &caller, &infraid).await?;
-    service.engine.suspend(&infraid).await?;
-    service.feed.invalidate(&infraid);
+    let id = authorize_existing(&service, &caller, &infraid).await?;
+    service.engine.suspend(&id).await?;
+    service.feed.invalidate(&id);
     Ok(Json(SuspensionReply { infraid, suspended: true }))
 }
 
@@ -224,9 +225,9 @@ pub(crate) async fn resume(
     caller: Caller,
     PathParams(infraid): PathParams<String>,
 ) -> Result<Json<SuspensionReply>, ApiError> {
-    authorize_existing(&service, &caller, &infraid).await?;
-    service.engine.resume(&infraid).await?;
-    service.feed.invalidate(&infraid);
+    let id = authorize_existing(&service, &caller, &infraid).await?;
+    service.engine.resume(&id).await?;
+    service.feed.invalidate(&id);
     Ok(Json(SuspensionReply { infraid, suspended: false }))
 }
 
@@ -255,7 +256,7 @@ pub(crate) async fn maintain(
     PathParams(id): PathParams<String>,
     QueryParams(query): QueryParams<MaintainQuery>,
 ) -> Result<Response, ApiError> {
-    authorize_existing(&service, &caller, &id).await?;
+    let id = authorize_existing(&service, &caller, &id).await?;
     if query.release {
         service.engine.release(&id).await?;
     }
@@ -280,6 +281,6 @@ pub(crate) async fn notify(
     caller: Caller,
     PathParams(id): PathParams<String>,
 ) -> Result<Json<LegacyAck>, ApiError> {
-    authorize_existing(&service, &caller, &id).await?;
-    Ok(Json(LegacyAck { infraid: id }))
+    let id = authorize_existing(&service, &caller, &id).await?;
+    Ok(Json(LegacyAck { infraid: id.into() }))
 }

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use occopus_engine::InfrastructureId;
 use occopus_engine::ports::Compare;
 use occopus_model::Infrastructure;
 
@@ -34,7 +35,7 @@ impl<'a> Precondition<'a> {
     pub(crate) async fn check(
         &self,
         service: &Service,
-        id: &str,
+        id: &InfrastructureId,
         pending: Option<&Work>,
     ) -> Result<Vec<Compare>, ApiError> {
         let Some(headers) = self.0 else { return Ok(Vec::new()) };
@@ -56,7 +57,7 @@ impl<'a> Precondition<'a> {
 /// comparison under which it is unchanged.
 async fn desired(
     service: &Service,
-    id: &str,
+    id: &InfrastructureId,
     pending: Option<&Work>,
 ) -> Result<(Option<Infrastructure>, Option<Compare>), ApiError> {
     if let Some(Work::Build { infrastructure, .. }) = pending {
@@ -71,7 +72,7 @@ fn to_json(infrastructure: &Infrastructure) -> Result<Vec<u8>, ApiError> {
 }
 
 /// Returns the current desired state of an infrastructure; none if it does not exist, or is being removed.
-pub(crate) async fn current(service: &Service, id: &str) -> Result<Option<Infrastructure>, ApiError> {
+pub(crate) async fn current(service: &Service, id: &InfrastructureId) -> Result<Option<Infrastructure>, ApiError> {
     let pending = service.ledger.pending_work(id).await?;
     Ok(desired(service, id, pending.as_ref()).await?.0)
 }
@@ -102,7 +103,7 @@ pub(crate) async fn get(
     PathParams(id): PathParams<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    service.authorize(&caller, Scope::Read, &id)?;
+    let id = service.authorize(&caller, Scope::Read, &id)?;
     let Some(current) = current(&service, &id).await? else {
         service.ensure_exists(&id).await?;
         let text = format!("infrastructure {id} has no description: it is being removed");

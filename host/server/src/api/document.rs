@@ -6,6 +6,7 @@ use std::time::Duration;
 use occopus::source_location::SourceLocation;
 use occopus::{Authentication, Preparation, PrepareError, Purpose, Step};
 use occopus_api::FileDiagnostic;
+use occopus_engine::InfrastructureId;
 use occopus_model::{Diagnostic, Diagnostics, Implementation, Infrastructure, section_type};
 use occopus_runtime::grants::{self, Interface};
 
@@ -31,7 +32,7 @@ pub(crate) struct CheckedDescription {
 pub(crate) async fn check(
     service: &Service,
     caller: &Caller,
-    id: Option<&str>,
+    id: Option<&InfrastructureId>,
     text: String,
 ) -> Result<CheckedDescription, ApiError> {
     // Descriptions can be large, and their templates slow: a permit limits how many are worked on.

@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use occopus_api::EventPage;
+use occopus_engine::InfrastructureId;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -56,7 +57,7 @@ pub(crate) async fn events(
     QueryParams(query): QueryParams<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    service.authorize(&caller, Scope::Read, &id)?;
+    let id = service.authorize(&caller, Scope::Read, &id)?;
     let accepts = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let exists = service.engine.exists(&id).await?;
     if !exists && service.ledger.pending_operation(&id).await?.is_none() {
@@ -82,7 +83,7 @@ pub(crate) async fn events(
 
 async fn stream(
     service: &Service,
-    id: String,
+    id: InfrastructureId,
     query: &EventQuery,
     headers: &HeaderMap,
     slot: SlotGuard,

@@ -53,8 +53,8 @@ pub(crate) async fn get(
     let missing =
         || ApiError::bad_request("info.argument", format!("the key `{key}` requires the argument `infra_id`"));
     let id = arguments.get("infra_id").ok_or_else(missing)?;
-    service.authorize(&caller, Scope::Read, id)?;
-    let status = service.engine.status(id, false).await?;
+    let id = service.authorize(&caller, Scope::Read, id)?;
+    let status = service.engine.status(&id, false).await?;
     let instances = || {
         let (name, instance) = (arguments.get("name"), arguments.get("node_id"));
         let nodes = status.nodes.iter().filter(move |node| name.is_none_or(|name| node.name == *name));

@@ -9,17 +9,16 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use occopus_api::{
     Accepted, FailureAction, InfrastructureItem, InfrastructureList, LegacyAck, OperationState, ValidationReply,
 };
-use occopus_engine::{InfrastructureState, Plan, Rollout, Summary};
+use occopus_engine::{InfrastructureId, InfrastructureState, Plan, Rollout, Summary};
 use serde::Deserialize;
 use utoipa::IntoParams;
-use uuid::Uuid;
 
 use super::common::{PathParams, PostedText, QueryParams, accepted};
 use super::{Precondition, document};
 use crate::access::{Caller, Scope};
 use crate::operations::{NextWork, Work};
 use crate::problem::ApiError;
-use crate::state::{Service, has_id_syntax, unknown_infrastructure};
+use crate::state::{Service, unknown_infrastructure};
 
 /// Header with the time for which a client is ready to wait: RFC 7240.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -81,7 +80,7 @@ pub(crate) async fn list(
     let more = query.limit.is_some_and(|limit| all.len() > limit);
     all.truncate(query.limit.unwrap_or(usize::MAX));
     let next = all.last().filter(|_| more).map(cursor);
-    let ids: Vec<_> = all.iter().map(|one| one.id.clone()).collect();
+    let ids: Vec<_> = all.iter().map(|one| one.id.to_string()).collect();
     let items = all.into_iter().map(|one| {
         let is_attached = attached.contains(&one.id);
         InfrastructureItem::new(one, is_attached)
@@ -100,7 +99,7 @@ fn cursor(one: &Summary) -> String {
 fn is_cursor(text: &str) -> bool {
     text.split_once('-').is_some_and(|(created, id)| {
         let is_hexadecimal = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
-        created.len() == 16 && created.bytes().all(is_hexadecimal) && has_id_syntax(id)
+        created.len() == 16 && created.bytes().all(is_hexadecimal) && id.parse::<InfrastructureId>().is_ok()
     })
 }
 
@@ -136,7 +135,7 @@ pub(crate) async fn create(
     PostedText(text): PostedText,
 ) -> Result<Response, ApiError> {
     caller.authorize(Scope::Operate, None)?;
-    let id = Uuid::new_v4().to_string();
+    let id = InfrastructureId::generate();
     let checked = document::check(&service, &caller, None, text.clone()).await?;
     let work = Work::build(checked.infrastructure, text, false, Rollout::default());
     Ok(accepted(&service.submit(&id, work, &caller, &Precondition::none()).await?))
@@ -198,7 +197,7 @@ pub(crate) async fn put(
     headers: HeaderMap,
     PostedText(text): PostedText,
 ) -> Result<Response, ApiError> {
-    service.authorize(&caller, Scope::Operate, &id)?;
+    let id = service.authorize(&caller, Scope::Operate, &id)?;
     let rollout = parse_replace(query.replace.as_deref())?;
     let precondition = Precondition::from_headers(&headers);
     // Checked before the expensive work, and again in the transaction that accepts the request.
@@ -241,7 +240,7 @@ pub(crate) async fn plan(
     QueryParams(query): QueryParams<PlanQuery>,
     PostedText(text): PostedText,
 ) -> Result<Json<Plan>, ApiError> {
-    service.authorize(&caller, Scope::Read, &id)?;
+    let id = service.authorize(&caller, Scope::Read, &id)?;
     let rollout = parse_replace(query.replace.as_deref())?;
     let checked = document::check(&service, &caller, Some(&id), text).await?;
     Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, rollout).await?))
@@ -287,7 +286,7 @@ pub(crate) async fn delete(
     PathParams(id): PathParams<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    service.authorize(&caller, Scope::Operate, &id)?;
+    let id = service.authorize(&caller, Scope::Operate, &id)?;
     let max_wait = preferred_wait(&headers);
     // A pending build can be destroyed as well.
     if service.ledger.pending_operation(&id).await?.is_none() && !service.engine.exists(&id).await? {
@@ -306,7 +305,9 @@ pub(crate) async fn delete(
                 .map_or_else(without_details, |details| ApiError::from_details(details, StatusCode::BAD_GATEWAY));
             Err(error.with_help(format!("DELETE it again to retry; {path} keeps this error")))
         }
-        Some(ended) if ended.state == OperationState::Done => Ok(Json(LegacyAck { infraid: id }).into_response()),
+        Some(ended) if ended.state == OperationState::Done => {
+            Ok(Json(LegacyAck { infraid: id.into() }).into_response())
+        }
         _ => Ok(accepted(&operation)),
     }
 }

@@ -23,7 +23,7 @@ pub(crate) async fn list(
     caller: Caller,
     PathParams(id): PathParams<String>,
 ) -> Result<Json<OperationList>, ApiError> {
-    service.authorize(&caller, Scope::Read, &id)?;
+    let id = service.authorize(&caller, Scope::Read, &id)?;
     let operations = service.ledger.operations(&id).await?;
     if operations.is_empty() {
         service.ensure_exists(&id).await?;
@@ -48,7 +48,7 @@ pub(crate) async fn get(
     caller: Caller,
     PathParams((id, operation)): PathParams<(String, String)>,
 ) -> Result<Json<Operation>, ApiError> {
-    service.authorize(&caller, Scope::Read, &id)?;
+    let id = service.authorize(&caller, Scope::Read, &id)?;
     if let Some(found) = service.ledger.operation(&id, &operation).await? {
         return Ok(Json(found));
     }

@@ -71,7 +71,7 @@ pub(crate) async fn nodes(
     PathParams(id): PathParams<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    service.authorize(&caller, Scope::Read, &id)?;
+    let id = service.authorize(&caller, Scope::Read, &id)?;
     let topic = match service.feed.existing_topic(&id) {
         Some(topic) => topic,
         None if !service.engine.exists(&id).await? => {
@@ -112,7 +112,7 @@ pub(crate) async fn status(
     QueryParams(query): QueryParams<StatusQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    service.authorize(&caller, Scope::Read, &id)?;
+    let id = service.authorize(&caller, Scope::Read, &id)?;
     if query.refresh {
         service.occopus.credentials().await?;
         return Ok(Json(service.engine.status(&id, true).await?).into_response());
@@ -138,7 +138,7 @@ pub(crate) async fn cost(
     caller: Caller,
     PathParams(id): PathParams<String>,
 ) -> Result<Json<IndexMap<String, Value>>, ApiError> {
-    service.authorize(&caller, Scope::Read, &id)?;
+    let id = service.authorize(&caller, Scope::Read, &id)?;
     let status = service.status(&id).await?;
     let mut costs = IndexMap::from([("totalcost".to_owned(), Value::from(0))]);
     for node in status.nodes.iter().filter(|node| !node.instances.is_empty()) {
@@ -162,7 +162,7 @@ pub(crate) async fn graph(
     caller: Caller,
     PathParams(id): PathParams<String>,
 ) -> Result<Response, ApiError> {
-    service.authorize(&caller, Scope::Read, &id)?;
+    let id = service.authorize(&caller, Scope::Read, &id)?;
     let drawing = service
         .render_graph(&caller, &id)
         .await?

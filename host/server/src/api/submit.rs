@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use occopus_api::Operation;
+use occopus_engine::InfrastructureId;
 use occopus_engine::ports::Compare;
 
 use super::description::Precondition;
@@ -18,7 +19,7 @@ impl Service {
     /// Fails if the condition does not hold, the infrastructure is being destroyed, or the store fails.
     pub(crate) async fn submit(
         &self,
-        id: &str,
+        id: &InfrastructureId,
         work: Work,
         caller: &Caller,
         condition: &Precondition<'_>,
@@ -37,7 +38,7 @@ impl Service {
 /// Check of a request's precondition on the description of an infrastructure.
 struct PreconditionCheck<'a> {
     service: &'a Service,
-    id: &'a str,
+    id: &'a InfrastructureId,
     condition: &'a Precondition<'a>,
 }
 

@@ -19,7 +19,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use occopus_engine::ports::StoreError;
 use occopus_engine::{
-    ChangeKind, Engine, Event, EventKind, InfrastructureChange, InfrastructureChanges, Position, Presence,
+    ChangeKind, Engine, Event, EventKind, InfrastructureChange, InfrastructureChanges, InfrastructureId, Position,
+    Presence,
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
@@ -68,7 +69,7 @@ pub(crate) trait FeedObserver: Send + Sync + 'static {
     /// Notifies of a stored event with this name.
     fn event_stored(&self, event: &str);
     /// Notifies of a stored request to the maintainer of this infrastructure.
-    fn request_stored(&self, id: &str);
+    fn request_stored(&self, id: &InfrastructureId);
 }
 
 impl Feed {
@@ -199,7 +200,7 @@ impl Feed {
             }
             ChangeKind::UnreadableEvent(error) => {
                 // Subscribers who wait for it read the next one from the store, which leaves this one out.
-                tracing::warn!(infrastructure = id, "an event cannot be sent: {error}");
+                tracing::warn!(infrastructure = id.as_str(), "an event cannot be sent: {error}");
                 false
             }
             ChangeKind::Request(Presence::Removed) | ChangeKind::Other => false,

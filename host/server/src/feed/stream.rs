@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, stream};
 use jiff::Timestamp;
+use occopus_engine::InfrastructureId;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -23,7 +24,7 @@ struct Subscriber {
     feed: Feed,
     topic: Arc<Topic>,
     topic_state: watch::Receiver<TopicState>,
-    id: String,
+    id: InfrastructureId,
     /// Id of the last event that was sent.
     after: u64,
     /// State in which the topic has all events after `after`.
@@ -34,7 +35,7 @@ struct Subscriber {
 
 /// Returns the stream of an infrastructure's events after this one. It ends when the infrastructure is gone or the
 /// service shuts down.
-pub(crate) fn subscribe(feed: Feed, id: String, after: u64) -> impl Stream<Item = Result<Bytes, Infallible>> {
+pub(crate) fn subscribe(feed: Feed, id: InfrastructureId, after: u64) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let topic = feed.topic(&id);
     let mut topic_state = topic.subscribe();
     topic_state.mark_unchanged();
@@ -105,7 +106,7 @@ impl Subscriber {
                 }
             }
             Err(error) => {
-                tracing::warn!(infrastructure = self.id, "events could not be read: {error}");
+                tracing::warn!(infrastructure = self.id.as_str(), "events could not be read: {error}");
                 None
             }
         }

@@ -2,7 +2,7 @@
 
 use futures::stream;
 use occopus_engine::ports::{Store as _, Transaction, Write};
-use occopus_engine::testing::{Fakes, infrastructure, node};
+use occopus_engine::testing::{Fakes, id, infrastructure, node};
 use tokio::time::timeout;
 
 use super::*;
@@ -11,7 +11,7 @@ struct NoObserver;
 
 impl FeedObserver for NoObserver {
     fn event_stored(&self, _: &str) {}
-    fn request_stored(&self, _: &str) {}
+    fn request_stored(&self, _: &InfrastructureId) {}
 }
 
 async fn put_event(fakes: &Fakes, number: u64, value: String) {
@@ -27,7 +27,7 @@ async fn an_event_of_another_version_stops_no_stream() {
     let last = fakes.events().await.unwrap().last().unwrap().id.unwrap();
     let feed = Feed::new(fakes.engine.clone(), Arc::new(NoObserver));
     feed.start().await.unwrap();
-    let mut frames = Box::pin(subscribe(feed.clone(), "test".into(), last));
+    let mut frames = Box::pin(subscribe(feed.clone(), fakes.id.clone(), last));
     let mut next_event = async || loop {
         // Shorter than the interval of the comments that keep the connection alive.
         let frame = timeout(Duration::from_secs(5), frames.next()).await.ok()??.unwrap();
@@ -51,7 +51,7 @@ async fn an_event_of_another_version_stops_no_stream() {
         assert!(resumed.starts_with(&format!("id: {number}\nevent: resumed\n")), "{resumed}");
     }
     // Who reconnects where it can't be read goes on as well.
-    let mut again = Box::pin(subscribe(feed, "test".into(), last + 1));
+    let mut again = Box::pin(subscribe(feed, fakes.id.clone(), last + 1));
     let (_retry, frame) = (again.next().await, again.next().await.unwrap().unwrap());
     assert!(frame.starts_with(format!("id: {}\n", last + 3).as_bytes()));
 }
@@ -63,7 +63,7 @@ async fn a_change_before_an_error_wakes_readers_of_lists() {
     all.mark_unchanged();
     let position = Position::after(7);
     let kind = ChangeKind::Infrastructure(Presence::Written);
-    let change = InfrastructureChange { id: "i".into(), position: position.clone(), kind };
+    let change = InfrastructureChange { id: id("i"), position: position.clone(), kind };
     let error = StoreError::Unusable { message: "it is gone".into() };
     let changes: InfrastructureChanges = Box::pin(stream::iter([Ok(change), Err(error)]));
     let (mut reached, mut local) = (Position::after(0), feed.local.take_receiver().unwrap());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use occopus_api::Operation;
 use occopus_engine::ports::{Store, StoreError, Transaction, Write};
-use occopus_engine::{Engine, EngineError, Pages};
+use occopus_engine::{Engine, EngineError, InfrastructureId, Pages};
 
 use super::FailedBuild;
 use super::ledger::{DONE_PREFIX, FAILED_PREFIX, PENDING_PREFIX, decode_record};
@@ -61,19 +61,18 @@ pub(super) async fn clean_up_failed_builds(store: &dyn Store) -> Result<(), Stor
 
 /// Removes the operations of infrastructures that are gone. Those of the others are pruned when an operation ends.
 async fn clean_up_operations(store: &dyn Store, engine: &Engine) -> Result<(), EngineError> {
-    let mut latest = Vec::<(String, Timestamp)>::new();
+    let mut latest = Vec::<(InfrastructureId, Timestamp)>::new();
     let mut pages = Pages::new(store, DONE_PREFIX);
     while let Some(page) = pages.next_page().await? {
         for entry in page {
-            let Some((id, _)) = entry.key.strip_prefix(DONE_PREFIX).and_then(|rest| rest.split_once('/')) else {
-                continue;
-            };
+            let key = entry.key.strip_prefix(DONE_PREFIX).and_then(|rest| rest.split_once('/'));
+            let Some(id) = key.and_then(|(id, _)| id.parse().ok()) else { continue };
             let operation: Operation = decode_record(&entry)?;
             // Keys are ordered, so the last operation of an infrastructure decides.
             let time = operation.ended.unwrap_or(operation.requested);
             match latest.last_mut() {
-                Some((last, latest)) if last == id => *latest = time,
-                _ => latest.push((id.to_owned(), time)),
+                Some((last, latest)) if *last == id => *latest = time,
+                _ => latest.push((id, time)),
             }
         }
     }

@@ -12,7 +12,7 @@ use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use occopus_api::{Operation, OperationKind, OperationState};
 use occopus_engine::ports::{Change, CommitOutcome, Compare, Entry, Revision, Store, StoreError, Transaction, Write};
-use occopus_engine::{Pages, Position, RecordFormat, VersionField, watch_after};
+use occopus_engine::{InfrastructureId, Pages, Position, RecordFormat, VersionField, watch_after};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -54,7 +54,7 @@ pub(crate) enum NextWork {
 /// change of the service's records, which only moves the position on.
 pub(crate) struct LedgerChange {
     /// Id of the infrastructure; none for another change.
-    pub(crate) id: Option<String>,
+    pub(crate) id: Option<InfrastructureId>,
     /// Position from which a reader of this change resumes.
     pub(crate) position: Position,
 }
@@ -89,7 +89,7 @@ impl Ledger {
     /// one transaction, which is retried when another writer was faster.
     pub(crate) async fn submit(
         &self,
-        id: &str,
+        id: &InfrastructureId,
         work: &Work,
         by: &str,
         condition: &dyn SubmitCheck,
@@ -97,7 +97,7 @@ impl Ledger {
         let now = Timestamp::now();
         let operation = Operation {
             id: Uuid::now_v7().to_string(),
-            infraid: id.to_owned(),
+            infraid: id.to_string(),
             kind: work.kind(),
             state: OperationState::Pending,
             by: by.to_owned(),
@@ -155,7 +155,7 @@ impl Ledger {
         let changes = watch_after(&*self.store, WATCHED_PREFIX, after).await?;
         let typed = |change: Change| {
             let id = [PENDING_PREFIX, ATTACHED_PREFIX].iter().find_map(|prefix| change.key.strip_prefix(prefix));
-            LedgerChange { id: id.map(str::to_owned), position: Position::after_change(&change) }
+            LedgerChange { id: id.and_then(|id| id.parse().ok()), position: Position::after_change(&change) }
         };
         Ok(Box::pin(changes.map(move |change| change.map(typed))))
     }
@@ -299,12 +299,12 @@ impl Ledger {
     }
 
     /// Returns the ids of the infrastructures that are to be maintained.
-    pub(crate) async fn attached(&self) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn attached(&self) -> Result<Vec<InfrastructureId>, StoreError> {
         self.ids(ATTACHED_PREFIX).await
     }
 
     /// Returns the ids of the infrastructures with a pending operation.
-    pub(crate) async fn unfinished(&self) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn unfinished(&self) -> Result<Vec<InfrastructureId>, StoreError> {
         self.ids(PENDING_PREFIX).await
     }
 
@@ -355,9 +355,9 @@ impl Ledger {
         self.store.commit(Transaction { compares: Vec::new(), writes }).await.map(drop)
     }
 
-    async fn ids(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+    async fn ids(&self, prefix: &str) -> Result<Vec<InfrastructureId>, StoreError> {
         let entries = Pages::collect(&*self.store, prefix).await?;
-        Ok(entries.iter().filter_map(|entry| entry.key.strip_prefix(prefix)).map(str::to_owned).collect())
+        Ok(entries.iter().filter_map(|entry| entry.key.strip_prefix(prefix)?.parse().ok()).collect())
     }
 }
 
@@ -394,7 +394,7 @@ mod tests {
     use std::time::Duration;
 
     use occopus_engine::ports::SystemClock;
-    use occopus_engine::testing::MemoryStore;
+    use occopus_engine::testing::{MemoryStore, id};
 
     use super::*;
 
@@ -407,7 +407,7 @@ mod tests {
         }
     }
 
-    async fn changes_after(ledger: &Ledger, position: Position) -> Vec<(Option<String>, Position)> {
+    async fn changes_after(ledger: &Ledger, position: Position) -> Vec<(Option<InfrastructureId>, Position)> {
         let mut stream = ledger.watch(position).await.unwrap();
         let mut changes = Vec::new();
         // With time paused, this timeout ends when nothing else is left to do.
@@ -423,7 +423,7 @@ mod tests {
         let store = MemoryStore::new(Arc::new(SystemClock));
         let ledger = Ledger::new(Arc::new(store.clone()));
         ledger.attach("a").await.unwrap();
-        assert!(ledger.submit("b", &Work::Destroy, "somebody", &Always).await.is_ok());
+        assert!(ledger.submit(&id("b"), &Work::Destroy, "somebody", &Always).await.is_ok());
         let other = Write::Put { key: format!("{FAILED_PREFIX}c"), value: Vec::new(), lease: None };
         store.commit(Transaction { compares: Vec::new(), writes: vec![other] }).await.unwrap();
         ledger.attach("d").await.unwrap();

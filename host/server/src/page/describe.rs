@@ -3,11 +3,11 @@
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
+use occopus_engine::InfrastructureId;
 use serde::Deserialize;
-use uuid::Uuid;
 
 use super::shell::{Shell, Viewer, html};
-use super::{PageError, PageSource, Starter};
+use super::{PageError, PageSource, Starter, parse_id};
 
 #[derive(Template)]
 #[template(path = "describe.html")]
@@ -42,7 +42,7 @@ pub(super) async fn new<S: PageSource>(viewer: Viewer, State(source): State<S>) 
         is_new: true,
         has_failed: false,
         // Chosen here, since plans need an id, and since a second build of the same form is then rejected.
-        id: Uuid::new_v4().to_string(),
+        id: InfrastructureId::generate().into(),
         etag: String::new(),
         label: LABEL,
         text,
@@ -58,6 +58,7 @@ pub(super) async fn change<S: PageSource>(
     Path(id): Path<String>,
     Query(query): Query<DescriptionQuery>,
 ) -> Result<Response, PageError> {
+    let id = parse_id(&id)?;
     let found = if viewer.caller.can_see(&id) { source.description(&id, query.tried.is_some()).await? } else { None };
     let description = found.ok_or_else(|| PageError::unknown(&id))?;
     let is_new = description.etag.is_none();
@@ -70,6 +71,6 @@ pub(super) async fn change<S: PageSource>(
         text: description.text,
         help: "",
         operates: viewer.can_operate(Some(&id)),
-        id,
+        id: id.into(),
     }))
 }

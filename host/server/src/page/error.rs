@@ -3,9 +3,11 @@
 use askama::Template;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use occopus_engine::InfrastructureId;
 
 use super::shell::{Shell, html};
 use crate::access::AccessError;
+use crate::path_id::parse_path_id;
 use crate::problem::ApiError;
 
 /// An error, shown as a page.
@@ -30,6 +32,11 @@ impl PageError {
     pub(super) fn unknown(id: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("There is no infrastructure with the id {id}."))
     }
+}
+
+/// Parses an id from the path of a page; one that is not valid is unknown.
+pub(super) fn parse_id(id: &str) -> Result<InfrastructureId, PageError> {
+    parse_path_id(id).map_err(|_| PageError::unknown(id))
 }
 
 impl From<ApiError> for PageError {

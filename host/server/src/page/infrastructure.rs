@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use occopus::graph::tone::{self, Tone};
 use occopus::graph::{self, TooLarge};
 use occopus_api::{Operation, OperationState};
-use occopus_engine::{Event, EventKind, InfrastructureState, InstanceStatus, NodeStatus};
+use occopus_engine::{Event, EventKind, InfrastructureId, InfrastructureState, InstanceStatus, NodeStatus};
 use serde::Deserialize;
 
 use super::display::{self, AbsoluteTime, RelativeTime};
 use super::shell::{Shell, Viewer, html};
-use super::{InfrastructureView, PageError, PageSource};
+use super::{InfrastructureView, PageError, PageSource, parse_id};
 
 /// Number of events on a page.
 const EVENTS_PER_PAGE: usize = 50;
@@ -132,7 +132,7 @@ struct PageData {
 async fn load_data<S: PageSource>(
     source: &S,
     viewer: &Viewer,
-    id: &str,
+    id: &InfrastructureId,
     query: &EventLogQuery,
 ) -> Result<PageData, PageError> {
     // An infrastructure that the caller may not see is answered as unknown.
@@ -267,6 +267,7 @@ pub(super) async fn page<S: PageSource>(
     Path(id): Path<String>,
     Query(query): Query<EventLogQuery>,
 ) -> Result<Response, PageError> {
+    let id = parse_id(&id)?;
     let data = match load_data(&source, &viewer, &id, &query).await {
         Ok(data) => data,
         Err(error) if error.status == StatusCode::NOT_FOUND => return gone(&source, &viewer, id, error).await,
@@ -285,25 +286,30 @@ pub(super) async fn page<S: PageSource>(
         last: newest.unwrap_or_default(),
         names: EventKind::NAMES.join(" "),
         parts: Parts::new(&data, &viewer, &query).to_string(),
-        id,
+        id: id.into(),
     }))
 }
 
 /// Renders the page of an infrastructure that is gone; returns `error` if no operation of it is kept.
-async fn gone<S: PageSource>(source: &S, viewer: &Viewer, id: String, error: PageError) -> Result<Response, PageError> {
+async fn gone<S: PageSource>(
+    source: &S,
+    viewer: &Viewer,
+    id: InfrastructureId,
+    error: PageError,
+) -> Result<Response, PageError> {
     let mut operations = if viewer.caller.can_see(&id) { source.operations(&id).await? } else { Vec::new() };
     if operations.is_empty() {
         return Err(error);
     }
     operations.truncate(MAX_OPERATIONS);
-    let failed = source.failures().await?.into_iter().find(|failed| failed.id == id);
-    let (name, has_failed) = failed.as_ref().map_or((id.clone(), false), |failed| (failed.name.clone(), true));
+    let failed = source.failures().await?.into_iter().find(|failed| *failed.id == *id);
+    let (name, has_failed) = failed.as_ref().map_or((id.to_string(), false), |failed| (failed.name.clone(), true));
     let title = if has_failed { format!("{name}: failed") } else { "No longer exists".to_owned() };
     let page = html(&Gone {
         shell: Shell::new(title, "infrastructures", viewer),
         operates: viewer.can_operate(Some(&id)),
         events: failed.map(|failed| failed.events).unwrap_or_default(),
-        id,
+        id: id.into(),
         name,
         has_failed,
         operations,
@@ -319,6 +325,6 @@ pub(super) async fn parts<S: PageSource>(
     Path(id): Path<String>,
     Query(query): Query<EventLogQuery>,
 ) -> Result<Response, PageError> {
-    let data = load_data(&source, &viewer, &id, &query).await?;
+    let data = load_data(&source, &viewer, &parse_id(&id)?, &query).await?;
     Ok(html(&Parts::new(&data, &viewer, &query)))
 }

@@ -18,6 +18,7 @@ mod tests;
 
 pub(crate) use api::page as api_page;
 pub(crate) use error::PageError;
+use error::parse_id;
 pub(crate) use source::{DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, PageSource, Starter};
 
 use axum::Router;

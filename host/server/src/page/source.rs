@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use occopus::graph::TooLarge;
 use occopus_api::{InfrastructureItem, Operation, PluginItem};
-use occopus_engine::{Event, Status};
+use occopus_engine::{Event, InfrastructureId, Status};
 use occopus_model::Implementation;
 
 use super::PageError;
@@ -25,32 +25,35 @@ pub(crate) trait PageSource: Clone + Send + Sync + 'static {
     fn list(&self) -> impl Future<Output = Result<Vec<InfrastructureRow>, PageError>> + Send;
 
     /// Returns the stored status of an infrastructure; none if it does not exist.
-    fn status(&self, id: &str) -> impl Future<Output = Result<Option<InfrastructureView>, PageError>> + Send;
+    fn status(
+        &self,
+        id: &InfrastructureId,
+    ) -> impl Future<Output = Result<Option<InfrastructureView>, PageError>> + Send;
 
     /// Returns the graph of an infrastructure with the states of its nodes, as SVG. Waits for the caller's turn to draw.
     fn render_graph(
         &self,
         caller: &Caller,
-        id: &str,
+        id: &InfrastructureId,
     ) -> impl Future<Output = Result<Result<String, TooLarge>, PageError>> + Send;
 
     /// Returns stored events of an infrastructure, the newest first: at most `limit`, with ids below `before` if that
     /// is given.
     fn events(
         &self,
-        id: &str,
+        id: &InfrastructureId,
         before: Option<u64>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Event>, PageError>> + Send;
 
     /// Returns the operations of an infrastructure, the newest first: the pending one, and some that have ended.
-    fn operations(&self, id: &str) -> impl Future<Output = Result<Vec<Operation>, PageError>> + Send;
+    fn operations(&self, id: &InfrastructureId) -> impl Future<Output = Result<Vec<Operation>, PageError>> + Send;
 
     /// Returns the current description of an infrastructure, or that of its failed build; none if there is neither.
     /// With `tried`, prefers that of the last build, if that has failed.
     fn description(
         &self,
-        id: &str,
+        id: &InfrastructureId,
         tried: bool,
     ) -> impl Future<Output = Result<Option<DescriptionView>, PageError>> + Send;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use occopus_api::Operation;
-use occopus_engine::EngineError;
+use occopus_engine::{EngineError, InfrastructureId};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::MutexGuard;
 
@@ -41,8 +41,12 @@ pub(super) enum ClaimOutcome<'a> {
 
 impl SupervisorInner {
     /// Records in the ledger that this service begins an operation, unless too many services died during it.
-    pub(super) async fn claim(&self, operation: &Operation) -> Result<ClaimOutcome<'_>, EngineError> {
-        let (holder, before) = (occopus::this_holder(), self.state_digest(&operation.infraid).await?);
+    pub(super) async fn claim(
+        &self,
+        id: &InfrastructureId,
+        operation: &Operation,
+    ) -> Result<ClaimOutcome<'_>, EngineError> {
+        let (holder, before) = (occopus::this_holder(), self.state_digest(id).await?);
         let deaths = match self.ledger.find_claim(operation).await? {
             Some(claim) if claim.before == before => {
                 // The infrastructure has no owner now, or this would not begin it. The death of a process on another
@@ -85,7 +89,7 @@ impl SupervisorInner {
     }
 
     /// Returns a digest of an infrastructure's instances and their states, which changes with any progress.
-    async fn state_digest(&self, id: &str) -> Result<String, EngineError> {
+    async fn state_digest(&self, id: &InfrastructureId) -> Result<String, EngineError> {
         let status = match self.engine.status(id, false).await {
             Ok(status) => status,
             Err(EngineError::UnknownInfrastructure { .. }) => return Ok(String::new()),

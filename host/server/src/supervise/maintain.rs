@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use occopus::{needs_of_description, needs_of_status};
-use occopus_engine::{EngineError, MaintainOptions};
+use occopus_engine::{EngineError, InfrastructureId, MaintainOptions};
 use tokio::sync::Notify;
 
 use super::run::{Assignment, EngineJob, RunError, StopCause};
@@ -15,7 +15,7 @@ const FAILED_PASS_DELAY: Duration = Duration::from_secs(10);
 impl SupervisorInner {
     /// Maintains an infrastructure until it is stopped, detached or fails; waits before it returns after a failure, or if
     /// another process owns the infrastructure.
-    pub(super) async fn maintain(&self, id: &str, wake: &Notify) {
+    pub(super) async fn maintain(&self, id: &InfrastructureId, wake: &Notify) {
         if self.other_owner(id).await.is_some() {
             return self.pause(RETRY_INTERVAL, wake).await;
         }
@@ -49,12 +49,12 @@ impl SupervisorInner {
                 EngineError::Stopped { .. } => {}
                 EngineError::Owned { .. } | EngineError::LeaseLost { .. } => self.pause(RETRY_INTERVAL, wake).await,
                 error => {
-                    tracing::warn!(infrastructure = id, "maintenance failed: {error}");
+                    tracing::warn!(infrastructure = id.as_str(), "maintenance failed: {error}");
                     self.pause(FAILED_PASS_DELAY, wake).await;
                 }
             },
             Err(RunError::Open(error)) => {
-                tracing::warn!(infrastructure = id, "the infrastructure cannot be maintained: {error}");
+                tracing::warn!(infrastructure = id.as_str(), "the infrastructure cannot be maintained: {error}");
                 self.pause(FAILED_PASS_DELAY, wake).await;
             }
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use occopus::Occopus;
 use occopus_engine::ports::StoreError;
-use occopus_engine::{Engine, EngineError, Position, WakeSignal};
+use occopus_engine::{Engine, EngineError, InfrastructureId, Position, WakeSignal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,7 +42,7 @@ struct SupervisorInner {
     ledger: Ledger,
     feed: Feed,
     timing: Timing,
-    task_handles: Mutex<HashMap<String, TaskHandle>>,
+    task_handles: Mutex<HashMap<InfrastructureId, TaskHandle>>,
     /// Lock under which suspect operations (those during which a service died) begin one after the other.
     isolation: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
@@ -144,7 +144,7 @@ impl Supervisor {
 
     /// Wakes the task of an infrastructure whose ledger entries have changed, and starts one if there is none. Does
     /// nothing when the service shuts down.
-    pub(crate) fn wake(&self, id: &str) {
+    pub(crate) fn wake(&self, id: &InfrastructureId) {
         if self.shared.closing.is_cancelled() {
             return;
         }
@@ -155,13 +155,13 @@ impl Supervisor {
             return;
         }
         let wake = Arc::new(Notify::new());
-        handles.insert(id.to_owned(), TaskHandle { wake: wake.clone(), engine_wake: None, wake_count: 0 });
-        let (shared, id) = (self.shared.clone(), id.to_owned());
+        handles.insert(id.clone(), TaskHandle { wake: wake.clone(), engine_wake: None, wake_count: 0 });
+        let (shared, id) = (self.shared.clone(), id.clone());
         self.shared.tasks.spawn(async move { shared.run_task(&id, &wake).await });
     }
 
     /// Wakes the engine's run on an infrastructure, since there is a request for its maintainer.
-    pub(crate) fn wake_engine(&self, id: &str) {
+    pub(crate) fn wake_engine(&self, id: &InfrastructureId) {
         if let Some(signal) = self.shared.task_handles().get(id).and_then(|handle| handle.engine_wake.as_ref()) {
             signal.wake();
         }
@@ -186,20 +186,20 @@ impl Supervisor {
 }
 
 impl SupervisorInner {
-    fn task_handles(&self) -> MutexGuard<'_, HashMap<String, TaskHandle>> {
+    fn task_handles(&self) -> MutexGuard<'_, HashMap<InfrastructureId, TaskHandle>> {
         self.task_handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake_count(&self, id: &str) -> u64 {
+    fn wake_count(&self, id: &InfrastructureId) -> u64 {
         self.task_handles().get(id).map_or(0, |handle| handle.wake_count)
     }
 
     /// Does the work of an infrastructure until there is none, or the service shuts down.
-    async fn run_task(&self, id: &str, wake: &Notify) {
+    async fn run_task(&self, id: &InfrastructureId, wake: &Notify) {
         while !self.closing.is_cancelled() {
             let wake_count = self.wake_count(id);
             match self.ledger.next(id).await {
-                Ok(NextWork::Operation(operation, work)) => self.operate(*operation, &work, wake).await,
+                Ok(NextWork::Operation(operation, work)) => self.operate(id, *operation, &work, wake).await,
                 Ok(NextWork::Maintain) => self.maintain(id, wake).await,
                 Ok(NextWork::Idle) => {
                     let mut handles = self.task_handles();
@@ -210,7 +210,7 @@ impl SupervisorInner {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(infrastructure = id, "the next operation could not be read: {error}");
+                    tracing::warn!(infrastructure = id.as_str(), "the next operation could not be read: {error}");
                     self.pause(RETRY_INTERVAL, wake).await;
                 }
             }
@@ -219,7 +219,7 @@ impl SupervisorInner {
     }
 
     /// Returns a message about another process that owns the infrastructure, if there is one.
-    async fn other_owner(&self, id: &str) -> Option<String> {
+    async fn other_owner(&self, id: &InfrastructureId) -> Option<String> {
         let owner = self.engine.owner(id).await.ok()??;
         // A dead owner is succeeded at once.
         (!occopus::holder_is_dead(&owner.holder)).then(|| EngineError::owned(id, owner).to_string())

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use occopus::{needs_of_description, needs_of_status};
 use occopus_api::{Operation, OperationState};
-use occopus_engine::{BuildRequest, EngineError, Leftover, MaintainOptions, OnFailure, Rollout};
+use occopus_engine::{BuildRequest, EngineError, InfrastructureId, Leftover, MaintainOptions, OnFailure, Rollout};
 use occopus_model::Webhook;
 use tokio::sync::Notify;
 
@@ -28,29 +28,28 @@ enum OperationOutcome {
 
 impl SupervisorInner {
     /// Executes an operation once, and records its end, or why it waits.
-    pub(super) async fn operate(&self, mut operation: Operation, work: &Work, wake: &Notify) {
-        let id = operation.infraid.clone();
-        if let Some(reason) = self.other_owner(&id).await {
+    pub(super) async fn operate(&self, id: &InfrastructureId, mut operation: Operation, work: &Work, wake: &Notify) {
+        if let Some(reason) = self.other_owner(id).await {
             return self.postpone(operation, reason).await;
         }
         operation.set_state(OperationState::Running);
         operation.message = None;
-        let isolation = match self.claim(&operation).await {
+        let isolation = match self.claim(id, &operation).await {
             Ok(ClaimOutcome::Claimed { isolation }) => isolation,
             Ok(ClaimOutcome::SetAside(error)) => {
-                let failed = FailedBuild::of(work, Vec::new(), !matches!(self.engine.exists(&id).await, Ok(false)));
+                let failed = FailedBuild::of(work, Vec::new(), !matches!(self.engine.exists(id).await, Ok(false)));
                 return self.end(operation, Some(error), true, failed).await;
             }
             Ok(ClaimOutcome::Superseded) => return,
             Err(error) => {
-                tracing::warn!(infrastructure = id, "an operation could not be started: {error}");
+                tracing::warn!(infrastructure = id.as_str(), "an operation could not be started: {error}");
                 return self.sleep().await;
             }
         };
-        tracing::info!(infrastructure = id, operation = operation.id, "{:?} started", operation.kind);
+        tracing::info!(infrastructure = id.as_str(), operation = operation.id, "{:?} started", operation.kind);
         let history = EventHistory::default();
         let attempt = tokio::select! {
-            attempt = self.attempt(&operation, work, &history, wake) => attempt,
+            attempt = self.attempt(id, &operation, work, &history, wake) => attempt,
             () = self.record_survival(&operation, isolation) => OperationOutcome::Abandoned,
         };
         match attempt {
@@ -59,7 +58,7 @@ impl SupervisorInner {
                 // After a build that left nothing there is nothing to maintain; and what a build was to keep stays as it
                 // is.
                 let kept = matches!(work, Work::Build { keep: true, .. });
-                let gone = matches!(self.engine.exists(&id).await, Ok(false));
+                let gone = matches!(self.engine.exists(id).await, Ok(false));
                 let failed = FailedBuild::of(work, history.take(), !gone);
                 self.end(operation, Some(*error), gone || kept, failed).await;
             }
@@ -111,17 +110,17 @@ impl SupervisorInner {
     /// Executes the work of an operation once.
     async fn attempt(
         &self,
+        id: &InfrastructureId,
         operation: &Operation,
         work: &Work,
         history: &EventHistory,
         wake: &Notify,
     ) -> OperationOutcome {
-        let id = operation.infraid.as_str();
         let task = Assignment::Operation(&operation.id);
         let (outcome, stopped) = match work {
             Work::Build { infrastructure, keep, renew_changed, renew_dependents, .. } => {
                 let request = BuildRequest {
-                    id: Some(id.to_owned()),
+                    id: Some(id.clone()),
                     infrastructure: (**infrastructure).clone(),
                     on_failure: if *keep { OnFailure::Keep } else { OnFailure::Rollback },
                     rollout: Rollout { changed: *renew_changed, dependents: *renew_dependents },
@@ -186,7 +185,7 @@ impl SupervisorInner {
 
     /// Returns the webhooks of an infrastructure; none if its description can't be read, which must not prevent its
     /// removal.
-    async fn webhooks(&self, id: &str) -> Vec<Webhook> {
+    async fn webhooks(&self, id: &InfrastructureId) -> Vec<Webhook> {
         self.engine.desired(id).await.ok().flatten().map(|desired| desired.webhooks).unwrap_or_default()
     }
 }

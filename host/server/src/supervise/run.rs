@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use occopus::model::Webhook;
 use occopus::{Need, OpenError};
-use occopus_engine::{EngineError, Event, RunHandle, StopSignal};
+use occopus_engine::{EngineError, Event, InfrastructureId, RunHandle, StopSignal};
 use tokio::sync::Notify;
 
 use super::SupervisorInner;
@@ -99,7 +99,7 @@ impl SupervisorInner {
     /// grace period, it is requested to stop immediately, without a rollback.
     pub(super) async fn run<T, F: Future<Output = Result<T, EngineError>> + Send>(
         &self,
-        id: &str,
+        id: &InfrastructureId,
         EngineJob { task, needs, webhooks, waits_for_grace, history }: EngineJob<'_>,
         wake: &Notify,
         work: impl FnOnce(RunHandle) -> F + Send,
@@ -150,7 +150,7 @@ impl SupervisorInner {
         };
         if !notifier.flush(std::time::Duration::from_secs(1)).await {
             tracing::info!(
-                infrastructure = id,
+                infrastructure = id.as_str(),
                 "some events were not delivered to webhooks; the next run delivers them"
             );
         }

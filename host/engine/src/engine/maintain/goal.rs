@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::act::DesiredState;
+use crate::id::InfrastructureId;
 use crate::plan::Targets;
 
 use super::super::{Engine, check};
@@ -31,12 +32,15 @@ impl Goal {
 
     /// Sets the targets. Logs once that there are more instances than are allowed, since the limit is lower than it was:
     /// they are maintained all the same, and only growth is refused.
-    pub(super) fn set_targets(&mut self, engine: &Engine, id: &str, targets: Targets) {
+    pub(super) fn set_targets(&mut self, engine: &Engine, id: &InfrastructureId, targets: Targets) {
         self.targets = targets;
         let limits = engine.settings.instance_limits;
         let excess = check::instances(&self.desired.infrastructure.nodes, &self.targets, limits).err();
         if let Some(excess) = excess.as_ref().filter(|_| !self.is_excess_logged) {
-            tracing::warn!(infrastructure = id, "{excess}; existing instances are maintained, and no more are created");
+            tracing::warn!(
+                infrastructure = id.as_str(),
+                "{excess}; existing instances are maintained, and no more are created"
+            );
         }
         self.is_excess_logged = excess.is_some();
     }

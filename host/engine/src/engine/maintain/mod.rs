@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use super::existing::load_existing;
 use super::owned::OwnedInfrastructure;
-use super::{Engine, check, view};
+use super::{Engine, view};
 use crate::act::MonotonicTime;
 use crate::error::EngineError;
+use crate::id::InfrastructureId;
 use crate::request::{MaintainOptions, RunHandle};
 use crate::status::Status;
 use reconciler::Reconciler;
@@ -28,11 +29,10 @@ const LEASE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn maintain(
     engine: &Engine,
-    id: &str,
+    id: &InfrastructureId,
     mut options: MaintainOptions,
     run: RunHandle,
 ) -> Result<Status, EngineError> {
-    check::id(id)?;
     load_existing(engine, id).await?;
     let monotonic = Arc::new(MonotonicTime::new(engine.clock.clone()));
     loop {
@@ -47,7 +47,7 @@ pub(super) async fn maintain(
             // The host has slept, for instance. Everything is in the store, so maintenance goes on if no other process
             // has taken over.
             Err(EngineError::LeaseLost { .. }) if options.cyclic.is_some() && run.stop.request_count() == 0 => {
-                tracing::warn!(infrastructure = id, "the lease was lost; acquiring it again");
+                tracing::warn!(infrastructure = id.as_str(), "the lease was lost; acquiring it again");
                 engine.clock.sleep(LEASE_RETRY_INTERVAL).await;
             }
             outcome => {
@@ -59,7 +59,7 @@ pub(super) async fn maintain(
 }
 
 /// Surveys everything and records the result; changes nothing.
-pub(super) async fn refresh(engine: &Engine, id: &str) -> Result<(), EngineError> {
+pub(super) async fn refresh(engine: &Engine, id: &InfrastructureId) -> Result<(), EngineError> {
     load_existing(engine, id).await?;
     let (run, _) = RunHandle::new();
     let lease = engine.acquire_lease(id, run.events.clone()).await?;

@@ -10,6 +10,7 @@ use crate::act::elapsed;
 use crate::derived_state::FailingNodes;
 use crate::error::NodeFailure;
 use crate::event::EventKind;
+use crate::id::InfrastructureId;
 use crate::ports::{StoreError, Write};
 use crate::settings::Settings;
 use crate::state::{FailingRecord, InstanceRecord, encode, keys};
@@ -183,7 +184,7 @@ impl NodeBackoff {
     ///
     /// # Errors
     /// Fails if a record can't be serialised as JSON.
-    pub(super) fn take_writes(&mut self, id: &str) -> Result<Vec<Write>, StoreError> {
+    pub(super) fn take_writes(&mut self, id: &InfrastructureId) -> Result<Vec<Write>, StoreError> {
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort();
         changed.dedup();

@@ -115,7 +115,7 @@ impl<'a> Reconciler<'a> {
 
     /// Runs one pass: surveys, decides, acts. `release` releases everything that looks dead from a hold, and is reset
     /// after a complete survey. Returns none if the run was stopped.
-    #[tracing::instrument(level = "debug", skip_all, fields(infrastructure = self.owned.id))]
+    #[tracing::instrument(level = "debug", skip_all, fields(infrastructure = self.owned.id.as_str()))]
     async fn run_pass(
         &mut self,
         window: SurveyWindow,
@@ -234,7 +234,7 @@ impl<'a> Reconciler<'a> {
     /// wall-clock times.
     fn follow_clock(&mut self) {
         let Some(jump) = self.ctx.monotonic.follow_clock() else { return };
-        tracing::info!(infrastructure = self.owned.id, "the clock has jumped by {jump:#}");
+        tracing::info!(infrastructure = self.owned.id.as_str(), "the clock has jumped by {jump:#}");
         self.backoff.shift_times(jump);
         self.observed.shift_times(jump);
     }

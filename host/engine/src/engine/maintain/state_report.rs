@@ -7,6 +7,7 @@ use super::super::existing::put;
 use super::hold::DeadShare;
 use crate::derived_state::{FailingNodes, StateInputs, derive_state};
 use crate::event::EventKind;
+use crate::id::InfrastructureId;
 use crate::plan::Targets;
 use crate::ports::{StoreError, Write};
 use crate::state::{InfrastructureRecord, InstanceRecord, encode, keys};
@@ -24,7 +25,7 @@ pub(super) struct StateReport {
 
 /// Everything that determines the state.
 pub(super) struct ReportInputs<'a> {
-    pub(super) id: &'a str,
+    pub(super) id: &'a InfrastructureId,
     pub(super) infrastructure: &'a occopus_model::Infrastructure,
     pub(super) targets: &'a Targets,
     pub(super) failing: &'a FailingNodes,

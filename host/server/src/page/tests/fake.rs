@@ -10,8 +10,8 @@ use occopus::graph::{TooLarge, svg_of_status};
 use occopus_api::{InfrastructureItem, Operation, OperationKind, OperationState, PluginItem, ProblemDetails};
 use occopus_engine::ports::Address;
 use occopus_engine::{
-    Event, EventKind, FailingNode, InfrastructureState, InstanceState, InstanceStatus, NodeStatus, Owner, Status,
-    Summary,
+    Event, EventKind, FailingNode, InfrastructureId, InfrastructureState, InstanceState, InstanceStatus, NodeStatus,
+    Owner, Status, Summary, testing,
 };
 use occopus_model::{HealthCheck, Implementation};
 use serde_json::json;
@@ -57,7 +57,7 @@ impl FakeSource {
         let state = [first, Ready, Building, Ready, Held, Destroying, Ready][at % 7];
         let owner = Owner { holder: format!("node-1{} process 4711", self.word), since: before(95) };
         Summary {
-            id: if at == 0 { ID.into() } else { format!("6995019c-1d9b-4e0a-b2fd-{at:012}") },
+            id: if at == 0 { testing::id(ID) } else { testing::id(&format!("6995019c-1d9b-4e0a-b2fd-{at:012}")) },
             name: format!("{}{}", names[at % 7], self.word),
             state,
             suspended: at == 3,
@@ -157,15 +157,20 @@ impl PageSource for FakeSource {
         Ok((0..self.count).map(listed).collect())
     }
 
-    async fn status(&self, id: &str) -> Result<Option<InfrastructureView>, PageError> {
-        Ok((id == ID && self.count > 0).then(|| InfrastructureView {
+    async fn status(&self, id: &InfrastructureId) -> Result<Option<InfrastructureView>, PageError> {
+        Ok((*id == *ID && self.count > 0).then(|| InfrastructureView {
             status: FakeSource::status(self),
             attached: true,
             tried: true,
         }))
     }
 
-    async fn events(&self, _: &str, before_it: Option<u64>, limit: usize) -> Result<Vec<Event>, PageError> {
+    async fn events(
+        &self,
+        _: &InfrastructureId,
+        before_it: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Event>, PageError> {
         let newest = before_it.map_or(self.events, |id| (id - 1).min(self.events));
         let (node_id, node_name) = ("x".to_owned(), format!("app{}", self.word));
         let address = Address { value: format!("127.44.1.63{}", self.word), internal: false };
@@ -203,14 +208,14 @@ impl PageSource for FakeSource {
         Ok((1..=newest).rev().take(limit).map(event).collect())
     }
 
-    async fn operations(&self, id: &str) -> Result<Vec<Operation>, PageError> {
-        if ![ID, GONE, FAILED].contains(&id) {
+    async fn operations(&self, id: &InfrastructureId) -> Result<Vec<Operation>, PageError> {
+        if ![ID, GONE, FAILED].contains(&id.as_str()) {
             return Ok(Vec::new());
         }
         let word = &self.word;
         let operation = |at: u32, kind, state, error| Operation {
             id: format!("op{at}{word}"),
-            infraid: id.to_owned(),
+            infraid: id.to_string(),
             kind,
             state,
             by: format!("ada{word}"),
@@ -231,11 +236,11 @@ impl PageSource for FakeSource {
         ])
     }
 
-    async fn description(&self, id: &str, tried: bool) -> Result<Option<DescriptionView>, PageError> {
+    async fn description(&self, id: &InfrastructureId, tried: bool) -> Result<Option<DescriptionView>, PageError> {
         let name = format!("hello{}", self.word);
         let text = format!("infra_name: hello # {}{}\n", self.word, if tried { " tried" } else { "" });
-        let etag = (id == ID).then(|| "\"7\"".into());
-        Ok([ID, FAILED].contains(&id).then_some(DescriptionView { name, text, etag }))
+        let etag = (*id == *ID).then(|| "\"7\"".into());
+        Ok([ID, FAILED].contains(&id.as_str()).then_some(DescriptionView { name, text, etag }))
     }
 
     async fn failures(&self) -> Result<Vec<FailedBuildView>, PageError> {
@@ -243,7 +248,7 @@ impl PageSource for FakeSource {
             id: FAILED.into(),
             name: format!("unlucky{}", self.word),
             time: before(10),
-            events: self.events(FAILED, None, 3).await?,
+            events: self.events(&testing::id(FAILED), None, 3).await?,
         };
         Ok(if self.count == 0 { Vec::new() } else { vec![failure] })
     }
@@ -289,7 +294,7 @@ impl PageSource for FakeSource {
         Ok(vec![plugin("docker", "driver"), plugin("nova", "driver"), plugin("ports", "health-checker")])
     }
 
-    async fn render_graph(&self, _: &Caller, id: &str) -> Result<Result<String, TooLarge>, PageError> {
+    async fn render_graph(&self, _: &Caller, id: &InfrastructureId) -> Result<Result<String, TooLarge>, PageError> {
         let shown =
             PageSource::status(self, id).await?.ok_or_else(|| PageError::new(http::StatusCode::NOT_FOUND, "gone"))?;
         Ok(svg_of_status(&shown.status))
