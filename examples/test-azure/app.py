@@ -13,7 +13,8 @@ from cloud import Cloud
 from containers import CONTAINER_GROUPS
 from disks import DISKS
 from errors import ArmError, invalid_content
-from faults import Faults, Record, apply
+from faults import fail_operation, reply_of
+from injection import Faults, Record, apply
 from kinds import matches, place
 from machines import MACHINES
 from networks import SUBNETS, VIRTUAL_NETWORKS
@@ -22,7 +23,7 @@ from security_groups import SECURITY_GROUPS
 from settings import LOCATIONS
 from throttle import Throttle
 from tokens import Tokens
-from web import Dropped, Reply
+from web import Dropped, Reply, Request, headers, refuse
 
 KINDS = {
     kind.type.lower(): kind
@@ -62,9 +63,12 @@ class Target:
 class App:
     """The whole service: log-in, management, and the control of tests."""
 
+    request_class, refuse, headers = Request, staticmethod(refuse), staticmethod(headers)
+
     def __init__(self, subscription, tenant):
         self.cloud = Cloud(subscription, tenant)
-        self.tokens, self.faults, self.record = Tokens(self.cloud), Faults(), Record()
+        self.tokens, self.faults = Tokens(self.cloud), Faults()
+        self.record = Record(is_secret=lambda request: "token" in request.type)
         self.throttle = Throttle(self.cloud)
 
     def __call__(self, request):
@@ -73,7 +77,7 @@ class App:
         try:
             self.describe(request)
             fault = self.faults.take(request)
-            reply = apply(fault, request, self.handle) if fault else self.handle(request)
+            reply = apply(fault, request, self.handle, reply_of, fail_operation) if fault else self.handle(request)
         except ArmError as error:
             reply = Reply(error.status, error.body(), error.headers)
         except Dropped:
