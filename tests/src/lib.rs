@@ -4,6 +4,7 @@
 
 mod azure;
 mod browser;
+mod cloudsigma;
 mod conformance;
 mod docker;
 mod fake_docker;
@@ -15,11 +16,13 @@ mod openstack;
 pub mod processes;
 mod server;
 pub mod service;
+mod state_machine;
 mod tls;
 pub mod wait;
 
 pub use azure::{SUBSCRIPTION, TENANT, TestAzure};
 pub use browser::{Browser, Screen};
+pub use cloudsigma::{LIBRARY_DRIVE, TestCloudSigma};
 pub use conformance::keeps_its_contract;
 pub use docker::Docker;
 pub use fake_docker::empty_docker_engine;
@@ -30,6 +33,7 @@ pub use occopus::{Finished, Occopus};
 pub use occopus_conformance::{Chaos, ForeignAnswer, Proxy, ProxyAction};
 pub use openstack::OpenStack;
 pub use server::{CollectedRequest, CollectedRequests, collect};
+pub use state_machine::StateMachine;
 pub use tls::TlsProxy;
 
 /// Reports that a test is skipped, since its server is missing. With `CI=true`, the test fails instead.

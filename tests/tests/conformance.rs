@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use occopus_tests::wait::eventually;
 use occopus_tests::{
-    Docker, Moto, Occopus, Proxy, ProxyAction, TestAzure, empty_docker_engine, has_python, keeps_its_contract,
-    processes,
+    Docker, Moto, Occopus, Proxy, ProxyAction, TestAzure, TestCloudSigma, empty_docker_engine, has_python,
+    keeps_its_contract, processes,
 };
 
 #[test]
@@ -51,6 +51,16 @@ fn azure_vm() {
     // No other Azure has a subscription of the same id, and what Azure shows of one machine is never late.
     keeps_its_contract("driver-azure-vm", "azure_vm.yaml", &azure.variables(), &["another-server", "late-lists"]);
     assert!(azure.resources().is_empty(), "{:?}", azure.resources());
+}
+
+#[test]
+fn cloudsigma() {
+    let Some(sigma) = TestCloudSigma::start("cloudsigma") else { return };
+    let Some(stranger) = TestCloudSigma::start_with_other_account("cloudsigma") else { return };
+    let (endpoint, stranger) = (sigma.endpoint(), stranger.endpoint());
+    // Nothing says that its lists are ever late.
+    keeps_its_contract("driver-cloudsigma", "cloudsigma.yaml", &sigma.variables(&endpoint, &stranger), &["late-lists"]);
+    assert!(sigma.is_empty(), "{:?} {:?}", sigma.all("servers"), sigma.all("drives"));
 }
 
 #[test]

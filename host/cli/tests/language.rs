@@ -215,7 +215,7 @@ fn schemas_take_what_is_valid_and_nothing_else() {
     assert!(!definitions.is_valid(&read(&SERVER.replace("type: local", "type: local, imgae: x"))));
     assert!(!definitions.is_valid(&read(&SERVER.replace("ping", "pong"))));
     // Sections of planned plugins are known, too.
-    let planned = "{type: cloudsigma, endpoint: e, libdrive_id: l, description: {cpu: 1, mem: 2, vnc_password: p}}";
+    let planned = "{type: cloudbroker, endpoint: e, description: {deployment_id: d, instance_type_id: i}}";
     assert!(definitions.is_valid(&read(&SERVER.replace("{type: local}", planned))));
 }
 
@@ -242,12 +242,12 @@ fn definitions_are_stored_shown_and_removed() {
 fn warnings_are_errors_with_strict() {
     let home = TestHome::with(COMMAND);
     home.ok(&["validate", "--strict", "infra.yaml"]);
-    let planned = "{type: cloudsigma, endpoint: e, libdrive_id: l, description: {cpu: 1, mem: 2, vnc_password: p}}";
+    let planned = "{type: cloudbroker, endpoint: e, description: {deployment_id: d, instance_type_id: i}}";
     let planned = SERVER.replace("{type: local}", planned);
     home.write("nodes/node_definitions.yaml", &(planned + &SERVER.replace("server", "client")));
     home.ok(&["validate", "infra.yaml"]);
     assert_eq!(home.run(&["validate", "--strict", "infra.yaml"]).0, Some(3));
     let (code, _, stderr) = home.run(&["build", "infra.yaml"]);
     assert_eq!(code, Some(3), "{stderr}");
-    assert!(stderr.contains("cloudsigma") && stderr.contains("node_definitions.yaml:2:"), "{stderr}");
+    assert!(stderr.contains("cloudbroker") && stderr.contains("node_definitions.yaml:2:"), "{stderr}");
 }
