@@ -50,7 +50,11 @@ fn builds_heals_scales_and_destroys() {
     assert_eq!(running(), 4);
 
     // One is removed by somebody, with its drive left; then one is stopped. Both are replaced, each with its drive.
-    let ids: Vec<_> = sigma.servers_of("it").iter().map(|server| server["uuid"].clone()).collect();
+    let id_of = |node: &str| {
+        let all = sigma.servers_of("it");
+        all.iter().find(|server| server["meta"]["occopus-node"] == node).expect("a server")["uuid"].clone()
+    };
+    let ids = [id_of("worker"), id_of("head")];
     let changes = [("delete", json!({"id": ids[0]})), ("state", json!({"id": ids[1], "status": "stopped"}))];
     for ((path, change), id) in changes.iter().zip(&ids) {
         sigma.control("POST", path, change);
