@@ -71,16 +71,6 @@ fn builds_heals_scales_and_destroys() {
 }
 
 #[test]
-fn a_server_without_network_is_warned_of() {
-    let Some(sigma) = TestCloudSigma::start("a_server_without_network_is_warned_of") else { return };
-    let occopus = Occopus::new();
-    write(&occopus, &sigma, 1, "");
-    let validated = occopus.ok(["validate", "infra.yaml"]);
-    let said = format!("{}{}", validated.stdout, validated.stderr);
-    assert!(said.contains("the server gets no network") && said.contains("node_definitions.yaml:"), "{said}");
-}
-
-#[test]
 fn what_is_refused_is_told_at_its_line_and_leaves_nothing() {
     let Some(sigma) = TestCloudSigma::start("what_is_refused_is_told_at_its_line_and_leaves_nothing") else { return };
     let occopus = Occopus::new();

@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn the_table_can_be_read() {
         let table: PlannedPlugins = serde_json::from_str(include_str!("planned.json")).expect("a table");
-        assert!(table["resource"].contains_key("cloudsigma") && table["config_management"].contains_key("chef"));
+        assert!(table["resource"].contains_key("cloudbroker") && table["config_management"].contains_key("chef"));
         for planned in table.values().flat_map(BTreeMap::values) {
             let required = planned.section["required"].as_array();
             let properties = planned.section.get("properties");
