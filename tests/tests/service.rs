@@ -299,8 +299,9 @@ fn attached_is_healed_and_detached_or_suspended_is_left_alone() {
     assert_eq!(service.post(&at("resume")).expect(200).json(), json!({"infraid": "kept", "suspended": false}));
     heals(&victim);
 
-    let accepted =
-        service.request("POST", &at("notify")).send(r#"{"type": "fcm", "fcm": {"api_key": "k3y-that-nobody-keeps", "reg_id": 1}}"#);
+    let accepted = service
+        .request("POST", &at("notify"))
+        .send(r#"{"type": "fcm", "fcm": {"api_key": "k3y-that-nobody-keeps", "reg_id": 1}}"#);
     assert_eq!(accepted.expect(200).json(), json!({"infraid": "kept"}));
     assert!(!is_stored(&service.home.home(), "k3y-that-nobody-keeps"), "nothing of it is kept");
     for action in ["attach", "detach", "maintain", "suspend", "resume", "notify"] {

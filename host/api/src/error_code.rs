@@ -203,6 +203,28 @@ impl ErrorCode {
     }
 }
 
+/// Facts about a failure that outweigh its code.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FailureFacts {
+    /// Instances exist that should have been removed.
+    pub has_leftovers: bool,
+    /// A node failed: the code is that of a plugin's call, and may be the word of a row by accident. A service reports it
+    /// with 502.
+    pub is_of_node: bool,
+}
+
+impl ExitStatus {
+    /// Returns the exit status of a command that fails with a code, on this machine or on a service: that of the code's
+    /// row. Instances that are left come first, then the failure of a node; a code without a row is [`Self::Failed`].
+    pub fn of_failure(code: &str, facts: FailureFacts) -> Self {
+        match ErrorCode::find(code) {
+            _ if facts.has_leftovers => Self::LeftBehind,
+            Some(row) if !facts.is_of_node => row.exit,
+            _ => Self::Failed,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,5 +232,17 @@ mod tests {
     #[test]
     fn codes_are_in_order() {
         assert!(ERROR_CODES.is_sorted_by(|one, other| one.code < other.code));
+    }
+
+    #[test]
+    fn leftovers_and_failed_nodes_outweigh_the_code() {
+        let exit =
+            |code, has_leftovers, is_of_node| ExitStatus::of_failure(code, FailureFacts { has_leftovers, is_of_node });
+        assert_eq!(exit("engine.owned", false, false), ExitStatus::Owned);
+        assert_eq!(exit("engine.no-plugin", false, true), ExitStatus::Failed);
+        assert_eq!(exit("of a plugin", false, false), ExitStatus::Failed);
+        for code in ["engine.stopped", "node.slow", "of a plugin"] {
+            assert_eq!(exit(code, true, true), ExitStatus::LeftBehind, "{code}");
+        }
     }
 }

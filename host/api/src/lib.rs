@@ -16,8 +16,8 @@ mod service;
 
 pub use action::{LegacyAck, ScaleDownReply, ScaleReply, SuspensionReply};
 pub use definition::{DefinitionItem, DefinitionList, ImportReply};
-pub use error_code::{ERROR_CODES, ErrorCode};
-pub use exit_status::{ExitStatus, FailureFacts};
+pub use error_code::{ERROR_CODES, ErrorCode, FailureFacts};
+pub use exit_status::ExitStatus;
 pub use infrastructure::{
     EventPage, FailureAction, InfoReply, InfrastructureItem, InfrastructureList, InstanceReport, NodeReport,
     ScalingReport, ValidationReply,

@@ -14,8 +14,7 @@ use crate::ports::Address;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Position among the stored events of the infrastructure: later events have greater numbers, numbers may be
-    /// missing, and those of an infrastructure that had the same id before are smaller. None if the event is not
-    /// stored.
+    /// missing, and those of an infrastructure that had the same id before are smaller. None if it is not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
     /// Time of the event.

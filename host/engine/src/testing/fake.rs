@@ -14,8 +14,10 @@ use crate::error::EngineError;
 use crate::event::Event;
 use crate::id::InfrastructureId;
 use crate::plan::Rollout;
+use crate::ports::{Store, StoreError, Transaction, Write};
 use crate::request::{BuildRequest, MaintainOptions, OnFailure, RunHandle, StopSignal};
 use crate::settings::Settings;
+use crate::state::keys;
 use crate::status::{DestroyReport, Status};
 
 /// An engine with its fakes.
@@ -52,6 +54,16 @@ impl Fakes {
     /// Returns the same cloud and store, with an engine of other settings.
     pub fn with_settings(self, settings: Settings) -> Self {
         Self { engine: self.engine.with_settings(settings), ..self }
+    }
+
+    /// Stores the text of an event, as another version might write it.
+    ///
+    /// # Errors
+    /// As for [`Store::commit`].
+    pub async fn store_event(&self, number: u64, text: &str) -> Result<(), StoreError> {
+        let (key, value) = (keys::event(&self.id, number), text.as_bytes().to_vec());
+        let writes = vec![Write::Put { key, value, lease: None }];
+        self.store.commit(Transaction { compares: Vec::new(), writes }).await.map(drop)
     }
 
     /// Builds under the id `test`, with rollback.

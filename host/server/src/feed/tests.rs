@@ -1,7 +1,6 @@
-//! What subscribers and readers of lists get when the store has something that can't be read.
+//! Subscribers and readers of lists, when the store has something that can't be read.
 
 use futures::stream;
-use occopus_engine::ports::{Store as _, Transaction, Write};
 use occopus_engine::testing::{Fakes, id, infrastructure, node};
 use tokio::time::timeout;
 
@@ -12,12 +11,6 @@ struct NoObserver;
 impl FeedObserver for NoObserver {
     fn event_stored(&self, _: &str) {}
     fn request_stored(&self, _: &InfrastructureId) {}
-}
-
-async fn put_event(fakes: &Fakes, number: u64, value: String) {
-    let key = format!("infra/test/event/{number:020}");
-    let writes = vec![Write::Put { key, value: value.into_bytes(), lease: None }];
-    fakes.store.commit(Transaction { compares: Vec::new(), writes }).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,13 +33,13 @@ async fn an_event_of_another_version_stops_no_stream() {
         format!(r#"{{"v":1,"id":{number},"time":"2026-01-01T00:00:00Z","infra_id":"test",{rest}}}"#)
     };
     assert_eq!(next_event().await, None, "there is no new one");
-    put_event(&fakes, last + 1, event(last + 1, r#""event":"node-moved","rack":3"#)).await;
+    fakes.store_event(last + 1, &event(last + 1, r#""event":"node-moved","rack":3"#)).await.unwrap();
     let moved = next_event().await.unwrap();
     assert!(moved.contains("event: node-moved\n") && moved.contains(r#""rack":3"#), "{moved}");
-    put_event(&fakes, last + 2, r#"{"v":2}"#.into()).await;
+    fakes.store_event(last + 2, r#"{"v":2}"#).await.unwrap();
     assert_eq!(next_event().await, None, "it can't be read");
     for number in [last + 3, last + 4] {
-        put_event(&fakes, number, event(number, r#""event":"resumed""#)).await;
+        fakes.store_event(number, &event(number, r#""event":"resumed""#)).await.unwrap();
         let resumed = next_event().await.expect("the stream goes on");
         assert!(resumed.starts_with(&format!("id: {number}\nevent: resumed\n")), "{resumed}");
     }

@@ -140,8 +140,8 @@ fn tokens_that_can_not_be_used_are_not_azures() {
     assert_eq!(testing::host(|host| host.cache.len()), 1);
 }
 
-#[test]
-fn refusals_of_the_log_in() {
+/// Returns answers of the log-in, each with the reaction, the code and a part of the text that follow.
+fn refusals() -> Vec<(Result<Response, HttpError>, Reaction, &'static str, &'static str)> {
     let entra = |status: u16, error: &str, code: u64, words: &str| {
         let body = json!({"error": error, "error_description": format!("AADSTS{code}: {words}\r\nTrace ID: t-9\r\nTimestamp: now"),
             "error_codes": [code], "trace_id": "t-9", "correlation_id": "c-9"});
@@ -149,7 +149,7 @@ fn refusals_of_the_log_in() {
     };
     use Reaction::{Denied, GiveUp, Retry};
     let page = |status| Ok(Response { status, headers: Vec::new(), body: b"<!DOCTYPE html>".to_vec() });
-    let cases: Vec<(Result<Response, HttpError>, Reaction, &str, &str)> = vec![
+    vec![
         (
             entra(401, "invalid_client", 7_000_215, "Invalid client secret provided."),
             Denied,
@@ -203,15 +203,19 @@ fn refusals_of_the_log_in() {
             "azure.unreachable",
             "",
         ),
-    ];
-    for (answer, reaction, code, said) in cases {
+    ]
+}
+
+#[test]
+fn refusals_of_the_log_in() {
+    for (answer, reaction, code, said) in refusals() {
         for purpose in [Purpose::Creating, Purpose::Existing] {
             let answer = answer.clone();
             let host = host().http(move |_| answer.clone());
             let fault = with_arm(host, AZURE, purpose, read_groups).unwrap_err();
             let is_foreign = code == "azure.not-azure" && purpose == Purpose::Existing;
             assert_eq!(fault.code, code);
-            assert_eq!(fault.reaction, if is_foreign { Retry } else { reaction }, "{fault:?}");
+            assert_eq!(fault.reaction, if is_foreign { Reaction::Retry } else { reaction }, "{fault:?}");
             assert!(details(&fault).contains(said), "{said}: {fault:?}");
             assert!(!format!("{fault:?}").contains("hunter2") && !fault.message.contains("Trace ID"));
         }
