@@ -162,3 +162,30 @@ fn user_data_that_cloud_init_ignores() {
         says(&occopus.run(["validate", "--strict", "infra.yaml"]), 3, &["--strict"]);
     }
 }
+
+/// A driver warns in its check; this is what reaches the user.
+#[test]
+fn warnings_of_drivers() {
+    let azure = "type: azure_vm, endpoint: 'https://management.azure.com', resource_group: g, location: westeurope, vm_size: s, \
+                 publisher: Canonical, offer: o, sku: s, version: latest, username: demo, password: Correct-Horse-1, \
+                 public_ip_needed: true, open_ports: [80]";
+    let group = "type: azure_aci, endpoint: 'https://management.azure.com', resource_group: g, location: westeurope, \
+                 cpu_cores: 1, memory: 1, image: nginx, os_type: linux, network_type: public, ports: [80], vnet_name: unused";
+    let sigma = "type: cloudsigma, endpoint: 'https://zrh.cloudsigma.com/api/2.0', \
+                 libdrive_id: c7105ec8-0000-4000-8000-000000000003, description: {cpu: 2000, mem: 1073741824, vnc_password: p}";
+    for (resource, contextualiser, code) in [
+        (azure, "{type: cloudinit, context_template: '#cloud-config'}", "azure_vm.open-ports"),
+        (group, "{type: docker, env: []}", "azure.unused"),
+        (sigma, "{type: cloudinit, context_template: '#cloud-config'}", "cloudsigma.no-network"),
+    ] {
+        let occopus = occopus(&format!(
+            "'node_def:node':\n- resource: {{{resource}}}\n  contextualisation: {contextualiser}\n  health_check: {{ping: false}}\n"
+        ));
+        says(&occopus.run(["validate", "infra.yaml"]), 0, &[code, "node_definitions.yaml:2:"]);
+        let report = occopus.ok(["validate", "infra.yaml", "--output", "json"]);
+        let report: Value = serde_json::from_str(&report.stdout).expect("JSON");
+        let codes: Vec<_> = report["warnings"].as_array().expect("warnings").iter().map(|one| &one["code"]).collect();
+        assert!(codes.contains(&&code.into()), "{codes:?}");
+        says(&occopus.run(["validate", "--strict", "infra.yaml"]), 3, &["--strict"]);
+    }
+}

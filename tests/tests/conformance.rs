@@ -54,7 +54,6 @@ fn azure_vm() {
 }
 
 #[test]
-#[ignore = "takes more than four minutes, and was not seen to its end yet"]
 fn cloudsigma() {
     let Some(sigma) = TestCloudSigma::start("cloudsigma") else { return };
     let Some(stranger) = TestCloudSigma::start_with_other_account("cloudsigma") else { return };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    Changes, CommitOutcome, Contextualiser, CreateRequest, Detail, Driver, Entry, Fault, HealthChecker, LeaseId,
-    OfflinePlugins, Plugins, Renderers, Revision, Store, StoreError, Transaction,
+    Changes, CommitOutcome, Contextualiser, CreateRequest, Driver, Entry, Fault, HealthChecker, LeaseId,
+    OfflinePlugins, Plugins, Preflight, Renderers, Revision, Store, StoreError, Transaction,
 };
 
 /// An empty set of plugins.
@@ -34,8 +34,8 @@ impl Renderers for NoPlugins {
 
 #[async_trait]
 impl OfflinePlugins for NoPlugins {
-    async fn check(&self, _driver: &str, _request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
-        Ok(Vec::new())
+    async fn check(&self, _driver: &str, _request: &CreateRequest) -> Result<Preflight, Fault> {
+        Ok(Preflight::default())
     }
 }
 

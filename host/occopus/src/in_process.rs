@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    ConfigManager, Contextualiser, CreateRequest, Detail, Driver, Fault, HealthChecker, OfflinePlugins, OpenDecisions,
-    Plugins, Renderers,
+    ConfigManager, Contextualiser, CreateRequest, Driver, Fault, HealthChecker, OfflinePlugins, OpenDecisions, Plugins,
+    Preflight, Renderers,
 };
 use occopus_model::{Schemas, SectionKind};
 use occopus_runtime::{Runtime, fillable_keys};
@@ -101,7 +101,7 @@ impl Renderers for AllOffline {
 
 #[async_trait]
 impl OfflinePlugins for AllOffline {
-    async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+    async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Preflight, Fault> {
         match self.in_process.drivers.get(driver) {
             Some((own, _)) => own.check(request).await,
             None => self.runtime.check(driver, request).await,

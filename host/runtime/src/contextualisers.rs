@@ -1,6 +1,6 @@
 //! Contextualisers, for the engine.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{ContextRequest, Contextualiser, Fault, Reaction, Rendered};
@@ -52,13 +52,12 @@ impl Contextualiser for SandboxedContextualiser {
                 contextualiser.occopus_context_renderer().call_render(&mut *store, request).await
             });
         let rendered = rendered.await?.map_err(|fault| finish_fault(&call, fault_from_wit(fault, SECTION_POINTER)))?;
-        let warnings = std::mem::take(&mut *call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
         let resource = rendered.sections.iter().find(|(name, _)| name == "resource");
         Ok(Rendered {
             user_data: rendered.user_data,
             attributes: parse_json("attributes", &rendered.attributes)?,
             resource: resource.map(|(_, text)| parse_json("sections", text)).transpose()?,
-            warnings: warnings.into_iter().map(|warning| warning.within(SECTION_POINTER)).collect(),
+            warnings: call.take_warnings(SECTION_POINTER),
         })
     }
 

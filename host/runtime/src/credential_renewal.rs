@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    CallScope, CreateRequest, Detail, Driver, Fault, Handle, LabelledPage, ObservedMachine, Reaction,
+    CallScope, CreateRequest, Driver, Fault, Handle, LabelledPage, ObservedMachine, Preflight, Reaction,
 };
 use occopus_model::{Credential, SectionKind};
 use serde_json::Value;
@@ -92,7 +92,7 @@ impl<D: Driver> Driver for RenewingDriver<D> {
     }
 
     /// Forwards the call without renewal: a check uses no credentials.
-    async fn check(&self, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+    async fn check(&self, request: &CreateRequest) -> Result<Preflight, Fault> {
         self.driver.check(request).await
     }
 

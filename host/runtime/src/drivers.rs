@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    CallScope, CreateRequest, Detail, Driver, Fault, Handle, LabelledMachine, LabelledPage, MAX_OUTPUT_BYTES,
-    ObservedMachine, Reaction,
+    CallScope, CreateRequest, Driver, Fault, Handle, LabelledMachine, LabelledPage, MAX_OUTPUT_BYTES, ObservedMachine,
+    Preflight, Reaction,
 };
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
@@ -143,7 +143,7 @@ impl Driver for SandboxedDriver {
         Ok(LabelledPage { machines, cursor: page.cursor })
     }
 
-    async fn check(&self, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+    async fn check(&self, request: &CreateRequest) -> Result<Preflight, Fault> {
         let call =
             self.shared.prepare_offline(&self.plugin, CallInput::Node(request.clone()), &request.scope.context).await?;
         let found = self.shared.run(&self.plugin, "check", Arc::clone(&call), SideEffects::None, async |pre, store| {
@@ -154,11 +154,11 @@ impl Driver for SandboxedDriver {
             let request = store.data_mut().push(NodeRequestHandle)?;
             guest.call_check(&mut *store, request).await
         });
-        let mut found: Vec<_> =
+        let mut refusals: Vec<_> =
             found.await?.into_iter().map(|detail| detail_from_wit(detail, SECTION_POINTER)).collect();
-        found.truncate(MAX_CHECK_DETAILS);
-        found.iter_mut().for_each(|detail| sanitize::detail(&call, detail));
-        Ok(found)
+        refusals.truncate(MAX_CHECK_DETAILS);
+        refusals.iter_mut().for_each(|detail| sanitize::detail(&call, detail));
+        Ok(Preflight { refusals, warnings: call.take_warnings(SECTION_POINTER) })
     }
 
     async fn tail(&self, scope: &CallScope, handle: &Handle, lines: u32) -> Result<String, Fault> {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    ConfigManager, Contextualiser, CreateRequest, Detail, Driver as _, Fault, OfflinePlugins, OpenDecisions, Renderers,
+    ConfigManager, Contextualiser, CreateRequest, Driver as _, Fault, OfflinePlugins, OpenDecisions, Preflight,
+    Renderers,
 };
 
 use crate::calls::RuntimeCore;
@@ -48,11 +49,11 @@ impl Renderers for OfflineRuntime {
 
 #[async_trait]
 impl OfflinePlugins for OfflineRuntime {
-    async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+    async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Preflight, Fault> {
         match self.registry.plugin(PluginKind::Driver, driver) {
             // Calls nothing but `check`, which is prepared offline.
             Some(plugin) => SandboxedDriver { shared: Arc::clone(&self.shared), plugin }.check(request).await,
-            None => Ok(Vec::new()),
+            None => Ok(Preflight::default()),
         }
     }
 }

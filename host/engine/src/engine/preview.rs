@@ -18,8 +18,8 @@ use crate::act::{
 use crate::error::{EngineError, FailureReason, NodeFailure, nearest_location};
 use crate::id::InfrastructureId;
 use crate::ports::{
-    Address, CallContext, CallScope, CreateRequest, Detail, Fault, InstanceFacts, OfflinePlugins, Reaction, Store,
-    Warning,
+    Address, CallContext, CallScope, CreateRequest, Detail, Fault, InstanceFacts, OfflinePlugins, Preflight, Reaction,
+    Store, Warning,
 };
 use crate::preview::{Preview, PreviewWarning};
 use crate::settings::Settings;
@@ -104,7 +104,8 @@ async fn preview_node(
     let resource = rendered.resource.map(|section| with_type(section, &implementation.resource));
     let resource = resource.unwrap_or_else(|| implementation.resource.clone());
     let request = create_request(&rendering, &resource, rendered.attributes.clone(), rendered.user_data.clone());
-    let details = check(plugins, &request).await.map_err(failed)?;
+    let found = check(plugins, &request).await.map_err(failed)?;
+    let warnings = rendered.warnings.into_iter().chain(found.warnings);
     Ok(Preview {
         node: node.name.clone(),
         implementation: number,
@@ -112,8 +113,8 @@ async fn preview_node(
         resource,
         attributes: rendered.attributes,
         user_data: rendered.user_data.map(|data| String::from_utf8_lossy(&data).into_owned()),
-        warnings: rendered.warnings.into_iter().map(|warning| preview_warning(warning, implementation)).collect(),
-        refused: refusal_fault(details).map(failed),
+        warnings: warnings.map(|warning| preview_warning(warning, implementation)).collect(),
+        refused: refusal_fault(found.refusals).map(failed),
     })
 }
 
@@ -138,8 +139,8 @@ fn create_request(
     }
 }
 
-/// Returns all reasons why the driver would refuse the request. A missing plugin is reported elsewhere.
-async fn check(plugins: &dyn OfflinePlugins, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+/// Returns what the driver finds in the request. A missing plugin is reported elsewhere.
+async fn check(plugins: &dyn OfflinePlugins, request: &CreateRequest) -> Result<Preflight, Fault> {
     let keyword = section_type(&request.scope.section).unwrap_or_default();
     plugins.check(keyword, request).await
 }

@@ -11,8 +11,8 @@ pub use fault::{Detail, Fault, Reaction};
 pub use plugins::{
     Address, CallContext, CallScope, CheckResult, ConfigManager, ContextRequest, Contextualiser, CreateRequest, Driver,
     Handle, HealthChecker, HealthTarget, InstanceFacts, LabelledMachine, LabelledPage, MAX_OUTPUT_BYTES,
-    MAX_OUTPUT_LINES, ObservedMachine, OfflinePlugins, OpenDecisions, Phase, Plugins, ProgressCallback, Rendered,
-    Renderers, Verdict, Warning,
+    MAX_OUTPUT_LINES, ObservedMachine, OfflinePlugins, OpenDecisions, Phase, Plugins, Preflight, ProgressCallback,
+    Rendered, Renderers, Verdict, Warning,
 };
 pub use store::{
     Change, Changes, CommitOutcome, Compare, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write,

@@ -43,12 +43,12 @@ pub trait Plugins: Renderers + 'static {
 /// Plugins whose calls reach no network, no credential and no process. Previews use only these.
 #[async_trait]
 pub trait OfflinePlugins: Renderers {
-    /// Returns everything in a request that the driver for a `resource.type` would refuse (see [`Driver::check`]);
-    /// empty if there is no such driver.
+    /// Returns what the driver for a `resource.type` finds in a request (see [`Driver::check`]); nothing if there is no such
+    /// driver.
     ///
     /// # Errors
     /// Fails if the plugin fails.
-    async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault>;
+    async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Preflight, Fault>;
 }
 
 /// Decisions that a driver leaves open to contextualisers.
@@ -233,13 +233,13 @@ pub trait Driver: Send + Sync {
     async fn list_owned(&self, _scope: &CallScope, _cursor: Option<&str>) -> Result<LabelledPage, Fault> {
         Err(Fault::new(Reaction::Unsupported, "driver.no-inventory", "this driver can't list its machines"))
     }
-    /// Returns everything in a request that `create` would refuse without a call to the cloud; pointers start at the
-    /// root of the implementation. Uses no network, no credential and no process.
+    /// Returns everything in a request that `create` would refuse without a call to the cloud, and warnings about it; pointers
+    /// start at the root of the implementation. Uses no network, no credential and no process.
     ///
     /// # Errors
     /// Fails if the plugin fails.
-    async fn check(&self, _request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
-        Ok(Vec::new())
+    async fn check(&self, _request: &CreateRequest) -> Result<Preflight, Fault> {
+        Ok(Preflight::default())
     }
     /// Returns the last lines that the machine wrote, at most `lines` and at most [`MAX_OUTPUT_BYTES`].
     ///
@@ -345,6 +345,15 @@ pub struct Rendered {
     /// Keys for the `resource` section, of those that its driver lets a contextualiser fill in.
     pub resource: Option<Value>,
     /// Warnings about the user's text.
+    pub warnings: Vec<Warning>,
+}
+
+/// Result of a driver's check of a request, before anything is made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Preflight {
+    /// Everything that `create` would refuse.
+    pub refusals: Vec<Detail>,
+    /// Warnings about what `create` would do.
     pub warnings: Vec<Warning>,
 }
 

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::ports::{
-    Address, CallScope, CheckResult, ContextRequest, Contextualiser, CreateRequest, Detail, Driver, Fault, Handle,
+    Address, CallScope, CheckResult, ContextRequest, Contextualiser, CreateRequest, Driver, Fault, Handle,
     HealthChecker, HealthTarget, LabelledMachine, LabelledPage, ObservedMachine, OfflinePlugins, Phase, Plugins,
-    Reaction, Rendered, Renderers, Verdict,
+    Preflight, Reaction, Rendered, Renderers, Verdict,
 };
 use crate::state::digest;
 
@@ -514,7 +514,7 @@ impl Renderers for FakeCloud {
 
 #[async_trait]
 impl OfflinePlugins for FakeCloud {
-    async fn check(&self, _: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+    async fn check(&self, _: &str, request: &CreateRequest) -> Result<Preflight, Fault> {
         Driver::check(self, request).await
     }
 }

@@ -150,6 +150,12 @@ impl Call {
         }
     }
 
+    /// Returns the warnings so far, about the `section` of the implementation to which this pointer leads.
+    pub(crate) fn take_warnings(&self, section: &str) -> Vec<Warning> {
+        let warnings = std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        warnings.into_iter().map(|warning| warning.within(section)).collect()
+    }
+
     /// Returns a text without the secrets of this call.
     pub(crate) fn redact(&self, text: &str) -> String {
         self.secrets.as_ref().map_or_else(|| text.to_owned(), |secrets| secrets.redact(text))

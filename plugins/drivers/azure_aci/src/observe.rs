@@ -8,7 +8,7 @@
 //! - groups that were not read for [`VIEW_INTERVAL`], the oldest first, up to [`MAX_VIEWS`] in one call.
 //!
 //! The others are as the list has them: their last operation succeeded, and they ran within the time that it takes to read all.
-//! When Azure throttles, or says that few requests are left, no more groups are read in this call.
+//! No more groups are read in a call in which Azure throttles, or says that few requests are left.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;

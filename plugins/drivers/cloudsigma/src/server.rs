@@ -2,7 +2,6 @@
 
 use occopus_sdk::{Address, Observed, Owned, Phase};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::cloud::id;
@@ -20,8 +19,6 @@ pub(crate) struct Server {
     meta: Option<Map<String, Value>>,
     #[serde(default)]
     drives: Option<Vec<Attachment>>,
-    #[serde(default)]
-    nics: Option<Vec<IgnoredAny>>,
     #[serde(default)]
     runtime: Option<Runtime>,
 }
@@ -116,9 +113,6 @@ impl Server {
         }
         let message = match phase {
             Phase::Stopped => Some(format!("the server is {}", self.status)),
-            Phase::Running if self.nics.as_ref().is_some_and(Vec::is_empty) => {
-                Some("it has no network: its description has no `nics`".to_owned())
-            }
             Phase::Unknown => Some(format!("CloudSigma calls its state `{}`", self.status)),
             _ => None,
         };
@@ -177,16 +171,6 @@ mod tests {
             let server = server(json!({"uuid": "s-1", "status": status, "meta": meta}));
             assert_eq!(server.phase(), phase, "{status}");
         }
-    }
-
-    #[test]
-    fn a_server_without_network_says_so() {
-        let message = |nics: Value| {
-            let server = server(json!({"uuid": "s-1", "status": "running", "nics": nics}));
-            server.observed(&server.reference("a", "b")).message
-        };
-        assert!(message(json!([])).is_some_and(|message| message.contains("nics")));
-        assert_eq!(message(json!([{"vlan": null}])), None);
     }
 
     #[test]

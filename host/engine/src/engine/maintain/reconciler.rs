@@ -1,7 +1,7 @@
 //! The reconciler: the loop of maintenance. Each pass surveys what can be observed (`observed`), decides what follows
 //! from it (`decide`), and acts: it starts jobs (`jobs`), which run beside the surveys and return their results to it.
-//! It owns the records in memory, and knows which of these steps is skipped: whether a hold applies, and whether there
-//! is anything to decide.
+//! The loop owns the records in memory, and knows which of these steps is skipped: whether a hold applies, and whether
+//! there is anything to decide.
 
 use std::sync::Arc;
 
